@@ -1,0 +1,57 @@
+# Two commands to start: make demo, make test. Both work on a machine with Rust, a C compiler and make;
+# make test also wants Python 3.
+
+CARGO ?= cargo
+# Tools at the versions that are pinned here, under target/, never on the machine.
+TOOLS := target/tools
+DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check deny audit bench fuzz functions man
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: ## one access key's story, from its creation to the ledger, in an AWS in the process
+	$(CARGO) run --locked --quiet -p keytide -- demo
+
+test: check deny ## everything that must hold: lints, all tests, the judges that are not ours, licences
+	$(CARGO) test --locked --workspace --features keytide-tests/counterparts
+
+check: ## formatting and lints, warnings refused
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --features keytide-tests/counterparts -- -D warnings
+
+deny: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## licences, sources, and one TLS stack
+	$(CARGO) fetch --locked
+	$< --offline --all-features check bans licenses sources
+
+audit: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## known vulnerabilities; needs a network
+	$< --all-features check advisories
+
+bench: ## the table of README's figures, each beside a reference of the same run
+	$(CARGO) bench --locked -p keytide-tests
+
+fuzz: $(TOOLS)/bin/cargo-fuzz-$(FUZZ_VERSION) ## the reader against whatever comes (nightly Rust), FUZZ_SECONDS=60
+	mkdir -p fuzz/corpus/reader
+	cp events/cloudtrail/*.json fuzz/corpus/reader/
+	cd fuzz && PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" RUSTUP_TOOLCHAIN=nightly \
+		../$< run reader --fuzz-dir . -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536
+
+functions: ## the Lambda functions, small, as they are deployed
+	$(CARGO) build --locked --profile lambda -p keytide-watcher
+
+man: ## the manual page, into target/man
+	mkdir -p target/man
+	$(CARGO) run --locked --quiet -p keytide -- man > target/man/keytide.1
+
+# Built without optimisation: it runs for two seconds, and this saves minutes.
+$(TOOLS)/bin/cargo-deny-$(DENY_VERSION):
+	$(CARGO) install --locked --debug --root $(TOOLS) --version $(DENY_VERSION) --no-default-features cargo-deny
+	mv $(TOOLS)/bin/cargo-deny $@
+
+$(TOOLS)/bin/cargo-fuzz-$(FUZZ_VERSION):
+	$(CARGO) install --locked --root $(TOOLS) --version $(FUZZ_VERSION) cargo-fuzz
+	mv $(TOOLS)/bin/cargo-fuzz $@

@@ -1,0 +1,454 @@
+//! One event: read, recorded with the deliveries it calls for, its owner looked up, its messages sent.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keytide_aws::{
+    Failure,
+    directory::Directory,
+    ledger::{Known, Place, Recorded, Versioned},
+};
+use keytide_core::{
+    AccountId,
+    alert::{self, AlertRules, Announcement},
+    cloudtrail::{self, FailedCall, KeyChange, KeyEvent, Outcome, OwnerChange, OwnerEvent, Partial},
+    delivery::{Delivery, DeliveryState, Recipient},
+    digest::sha256_hex,
+    fact::{Fact, FactBody},
+    key::{self, Key},
+    owner::OwnerReport,
+};
+use keytide_slack::Post;
+use tokio::time::timeout;
+
+use crate::{
+    Invocation,
+    deliver::{Context, Deliver, Delivered, Undelivered},
+};
+
+/// Watches: takes events to the ledger and to Slack.
+#[derive(Debug)]
+pub struct Watch<P> {
+    deliver: Deliver<P>,
+    directory: Option<Directory>,
+    telling: Telling,
+}
+
+/// Which facts are told at all. All are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// All: the function's way.
+    All,
+    /// Those since this time; older ones are given up as they are recorded.
+    Since(Timestamp),
+    /// None: they are only recorded.
+    Nothing,
+}
+
+/// One event as it was received.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// An EventBridge event or a CloudTrail record, as JSON.
+    pub json: &'a [u8],
+    /// How often it was received, this time included.
+    pub received: u32,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watched {
+    /// It says nothing about access keys or their owners.
+    NotOurs(Box<Partial>),
+    /// It is in the ledger, and everything it calls for is done.
+    Recorded(Box<Record>),
+}
+
+/// A recorded event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where the ledger has it.
+    pub place: Place,
+    /// The fact.
+    pub fact: Fact,
+    /// What it called for.
+    pub announcement: Announcement,
+    /// What was known of the owner; not looked up where there was nothing left to tell.
+    pub owner: OwnerReport,
+    /// Whether it had been recorded before.
+    pub known_before: bool,
+    /// What this invocation sent, and when Slack had it.
+    pub sent: Vec<(Recipient, Timestamp)>,
+}
+
+/// Why an event has to come again. Whatever was done stays done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// It could not be recorded. `alerted` says how the alert fared that goes out all the same.
+    #[error("the event is not in the ledger yet: {failure}{}", alerted_words(.alerted.as_ref()))]
+    NotRecorded {
+        /// What kept it.
+        failure: Failure,
+        /// The early alert, if one was due.
+        alerted: Option<Result<(), Undelivered>>,
+    },
+    /// It is in the ledger, and not everything it calls for is done.
+    #[error("the event is in the ledger, and {}", list(.0))]
+    Undelivered(Vec<Undelivered>),
+}
+
+impl WatchError {
+    /// When another try makes sense, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NotRecorded { .. } => None,
+            Self::Undelivered(troubles) => troubles.iter().filter_map(|trouble| trouble.retry_after).max(),
+        }
+    }
+}
+
+fn alerted_words(alerted: Option<&Result<(), Undelivered>>) -> String {
+    match alerted {
+        None => String::new(),
+        Some(Ok(())) => "; the alert went out all the same".to_owned(),
+        Some(Err(trouble)) => format!("; the alert could not go out either: {trouble}"),
+    }
+}
+
+fn list(troubles: &[Undelivered]) -> String {
+    troubles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// How long the ledger may be silent on an event's first receive before the alert goes out without it.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may be silent later.
+const LEDGER_LIMIT: Duration = Duration::from_secs(10);
+/// How often a write is decided anew because somebody else was faster.
+const TRIES: u32 = 6;
+
+impl<P: Post> Watch<P> {
+    /// Without a directory, owners are not looked up (and every alert says so).
+    pub fn new(deliver: Deliver<P>, directory: Option<Directory>, telling: Telling) -> Self {
+        Self { deliver, directory, telling }
+    }
+
+    /// Takes one event as far as it can be taken now.
+    pub async fn event(
+        &self,
+        incoming: &Incoming<'_>,
+        invocation: &Invocation,
+    ) -> Result<Watched, WatchError> {
+        let matter = match Matter::read(incoming.json) {
+            Ok(matter) => matter,
+            Err(partial) => return Ok(Watched::NotOurs(partial)),
+        };
+        let patience = if incoming.received <= 1 { LEDGER_PATIENCE } else { LEDGER_LIMIT };
+        let mut owner = None;
+        let recorded = match self.record(&matter, patience, &mut owner, invocation).await {
+            Ok(recorded) => recorded,
+            Err(failure) => {
+                let alerted = if incoming.received <= 1 {
+                    self.alert_unrecorded(&matter, owner, invocation).await
+                } else {
+                    None
+                };
+                return Err(WatchError::NotRecorded { failure, alerted });
+            }
+        };
+        self.finish(matter, recorded, owner, incoming.received, invocation).await
+    }
+
+    /// Delivers whatever a recorded event still calls for.
+    async fn finish(
+        &self,
+        matter: Matter,
+        recorded: InLedger,
+        owner: Option<OwnerReport>,
+        received: u32,
+        invocation: &Invocation,
+    ) -> Result<Watched, WatchError> {
+        let InLedger { place, fact, announcement, mut deliveries, known_before } = recorded;
+        deliveries.retain(|delivery| !delivery.value.state.is_finished());
+        let must_look = !deliveries.is_empty() || matches!(matter, Matter::Owner(_));
+        let owner = match owner {
+            Some(owner) => owner,
+            None if must_look => self.look_up(&matter, invocation).await,
+            None => OwnerReport::NoUser,
+        };
+        if let Matter::Owner(event) = &matter {
+            self.refresh_keys(event, &owner)
+                .await
+                .map_err(|failure| WatchError::NotRecorded { failure, alerted: None })?;
+        }
+        let context = Context { place: &place, fact: &fact, owner: &owner, received };
+        let mut sent = Vec::new();
+        let mut troubles = Vec::new();
+        // The channel first: it must not wait for a person's inbox.
+        deliveries.sort_by_key(|delivery| delivery.value.name.recipient);
+        for delivery in &deliveries {
+            match self.deliver.one(delivery, &context, invocation).await {
+                Ok(Delivered::Sent) => sent.push((delivery.value.name.recipient, invocation.now())),
+                Ok(Delivered::Already | Delivered::GivenUp) => {}
+                Err(trouble) => troubles.push(trouble),
+            }
+        }
+        if !troubles.is_empty() {
+            return Err(WatchError::Undelivered(troubles));
+        }
+        Ok(Watched::Recorded(Box::new(Record { place, fact, announcement, owner, known_before, sent })))
+    }
+
+    /// Writes the fact, the key's new state and the deliveries, whatever else happens to them meanwhile.
+    async fn record(
+        &self,
+        matter: &Matter,
+        patience: Duration,
+        owner: &mut Option<OwnerReport>,
+        invocation: &Invocation,
+    ) -> Result<InLedger, Failure> {
+        let ledger = &self.deliver.ledger;
+        let rules = &self.deliver.settings.rules;
+        let fact_id = matter.fact_id();
+        let place = matter.place(&fact_id);
+        let silent = |_| {
+            let cause = format!("no answer within {} s", patience.as_secs_f32());
+            Failure::retry("asking the ledger", cause)
+        };
+        for turn in 0..TRIES {
+            let claims = match matter {
+                Matter::Key(event) if may_be_own_disable(rules, event) => {
+                    let claims = timeout(patience, ledger.deliveries(&place)).await.map_err(silent)??;
+                    claims.into_iter().map(|claim| claim.value).collect()
+                }
+                _ => Vec::new(),
+            };
+            let announcement = matter.announcement(rules, &fact_id, &claims);
+            // A new key is most often really new: the write itself finds out when it is not.
+            let known = if turn == 0 && matter.is_creation() && self.directory.is_none() {
+                Known::default()
+            } else {
+                let look = ledger.look(&place, &fact_id, &announcement.names);
+                timeout(patience, look).await.map_err(silent)??
+            };
+            if let Some(fact) = known.fact {
+                let deliveries = known.deliveries;
+                return Ok(InLedger { place, fact, announcement, deliveries, known_before: true });
+            }
+            if owner.is_none() {
+                *owner = Some(self.look_up(matter, invocation).await);
+            }
+            let now = invocation.now();
+            let (body, key) = matter.applied(known.key, owner.as_ref());
+            let fact = Fact { id: fact_id.clone(), recorded_at: now, body };
+            let mut new = announcement.deliveries(&fact_id, now);
+            new.retain(|delivery| known.deliveries.iter().all(|known| known.value.name != delivery.name));
+            if let Some(cause) = self.silence(&fact) {
+                for delivery in &mut new {
+                    delivery.state = DeliveryState::GivenUp { at: now, cause: cause.to_owned() };
+                }
+            }
+            let writing = ledger.record(&place, &fact, key.as_ref(), &new);
+            match timeout(patience, writing).await.map_err(silent)?? {
+                Recorded::Written => {
+                    let mut deliveries = known.deliveries;
+                    deliveries.extend(new.into_iter().map(|value| Versioned { value, version: 1 }));
+                    return Ok(InLedger { place, fact, announcement, deliveries, known_before: false });
+                }
+                Recorded::AlreadyThere | Recorded::StateChanged => {}
+            }
+        }
+        Err(Failure::retry("recording the event", format!("its key changed {TRIES} times meanwhile")))
+    }
+
+    /// The ledger is silent, and an alert is due: it goes out at once, marked as not recorded yet.
+    async fn alert_unrecorded(
+        &self,
+        matter: &Matter,
+        owner: Option<OwnerReport>,
+        invocation: &Invocation,
+    ) -> Option<Result<(), Undelivered>> {
+        let rules = &self.deliver.settings.rules;
+        if let Matter::Key(event) = matter
+            && may_be_own_disable(rules, event)
+        {
+            // Only the ledger knows whether this is our own echo: a false alarm helps nobody.
+            return None;
+        }
+        let fact_id = matter.fact_id();
+        let announcement = matter.announcement(rules, &fact_id, &[]);
+        let to_channel = announcement.names.iter().any(|name| name.recipient == Recipient::Channel);
+        let (body, _) = matter.applied(None, None);
+        let fact = Fact { id: fact_id, recorded_at: invocation.now(), body };
+        if !to_channel || self.silence(&fact).is_some() {
+            return None;
+        }
+        let owner = match owner {
+            Some(owner) => owner,
+            None => self.look_up(matter, invocation).await,
+        };
+        let posted = self.deliver.unrecorded(&fact, &owner, announcement.severity, invocation).await;
+        Some(posted.map(|_| ()))
+    }
+
+    /// Who the owner is, as far as that can be found out in time.
+    async fn look_up(&self, matter: &Matter, invocation: &Invocation) -> OwnerReport {
+        let Some((account, user)) = matter.user() else { return OwnerReport::NoUser };
+        match &self.directory {
+            Some(directory) => directory.report(account, user, invocation.now()).await,
+            None => OwnerReport::Failed("owners are not looked up here".to_owned()),
+        }
+    }
+
+    /// A user's tags or name changed: its keys are brought up to date. Doing it again changes nothing.
+    async fn refresh_keys(&self, event: &OwnerEvent, owner: &OwnerReport) -> Result<(), Failure> {
+        let ledger = &self.deliver.ledger;
+        let account = &event.call.account;
+        for indexed in ledger.open_keys(account, Some(&event.user)).await? {
+            let mut settled = false;
+            for _ in 0..TRIES {
+                let Some(known) = ledger.key(account, &indexed.value.key_id).await? else {
+                    settled = true;
+                    break;
+                };
+                let mut key = known.value.clone();
+                if let OwnerChange::Renamed { new_name: Some(name), .. } = &event.change {
+                    key = key.with_holder_renamed(&event.user, name, event.call.at);
+                }
+                if let OwnerReport::Found { owner, .. } = owner {
+                    key = key.with_owner(owner.clone());
+                }
+                if key == known.value || ledger.save_key(&key, known.version).await? {
+                    settled = true;
+                    break;
+                }
+            }
+            if !settled {
+                let key_id = &indexed.value.key_id;
+                return Err(Failure::retry(
+                    "bringing a user's keys up to date",
+                    format!("{key_id} keeps changing"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn silence(&self, fact: &Fact) -> Option<&'static str> {
+        match self.telling {
+            Telling::All => None,
+            Telling::Nothing => Some("read by hand and not posted"),
+            Telling::Since(since) => match fact.body.at() {
+                Some(at) if at >= since => None,
+                _ => Some("it was old when it was read by hand, and old events are never posted"),
+            },
+        }
+    }
+}
+
+/// An event as it stands in the ledger.
+struct InLedger {
+    place: Place,
+    fact: Fact,
+    announcement: Announcement,
+    deliveries: Vec<Versioned<Delivery>>,
+    known_before: bool,
+}
+
+/// An event that keytide has to do with.
+enum Matter {
+    Key(KeyEvent),
+    Failed(FailedCall),
+    Owner(OwnerEvent),
+    Unreadable { fact_id: String, partial: Partial },
+}
+
+impl Matter {
+    fn read(json: &[u8]) -> Result<Self, Box<Partial>> {
+        Ok(match cloudtrail::read(json) {
+            Outcome::Key(event) => Self::Key(event),
+            Outcome::Failed(failed) => Self::Failed(failed),
+            Outcome::Owner(event) => Self::Owner(event),
+            Outcome::NotOurs(partial) => return Err(Box::new(partial)),
+            Outcome::Unreadable(partial) => {
+                // The same bytes are the same stray event, however often they come.
+                let named = partial.event_id.clone().or_else(|| partial.envelope_id.clone());
+                let fact_id = named.unwrap_or_else(|| format!("derived-{}", sha256_hex(json)));
+                Self::Unreadable { fact_id, partial }
+            }
+        })
+    }
+
+    fn fact_id(&self) -> String {
+        match self {
+            Self::Key(event) => event.fact_id(),
+            Self::Failed(failed) => failed.fact_id(),
+            Self::Owner(event) => event.fact_id(),
+            Self::Unreadable { fact_id, .. } => fact_id.clone(),
+        }
+    }
+
+    fn place(&self, fact_id: &str) -> Place {
+        Place::of(fact_id, &self.applied(None, None).0)
+    }
+
+    fn announcement(&self, rules: &AlertRules, fact_id: &str, claims: &[Delivery]) -> Announcement {
+        match self {
+            Self::Key(event) => alert::for_key_event(rules, event, claims),
+            Self::Failed(failed) => alert::for_failed_call(rules, failed),
+            Self::Owner(event) => alert::for_owner_event(rules, event),
+            Self::Unreadable { .. } => alert::for_unreadable(fact_id),
+        }
+    }
+
+    fn is_creation(&self) -> bool {
+        matches!(self, Self::Key(KeyEvent { change: KeyChange::Created { .. }, .. }))
+    }
+
+    /// The fact's body, and the key's new state over the version that was known.
+    fn applied(
+        &self,
+        known: Option<Versioned<Key>>,
+        owner: Option<&OwnerReport>,
+    ) -> (FactBody, Option<Versioned<Key>>) {
+        match self {
+            Self::Key(event) => {
+                let version = known.as_ref().map_or(0, |known| known.version);
+                let transition = key::apply(known.map(|known| known.value), event);
+                let mut key = transition.key;
+                if let Some(owner) = owner.and_then(OwnerReport::owner) {
+                    key = key.with_owner(owner.clone());
+                }
+                (
+                    FactBody::Key { event: event.clone(), effect: transition.effect },
+                    Some(Versioned { value: key, version }),
+                )
+            }
+            Self::Failed(failed) => (FactBody::FailedCall { failed: failed.clone() }, None),
+            Self::Owner(event) => (FactBody::Owner { event: event.clone() }, None),
+            Self::Unreadable { partial, .. } => (FactBody::Unreadable { partial: partial.clone() }, None),
+        }
+    }
+
+    /// Whose tags say who is to be told: after a rename, the user under its new name.
+    fn user(&self) -> Option<(&AccountId, &str)> {
+        match self {
+            Self::Key(event) => Some((&event.call.account, event.subject.user()?)),
+            Self::Failed(failed) => Some((&failed.call.account, failed.subject.user()?)),
+            Self::Owner(event) => {
+                let name = match &event.change {
+                    OwnerChange::Renamed { new_name: Some(name), .. } => name,
+                    OwnerChange::Deleted => return None,
+                    _ => &event.user,
+                };
+                Some((&event.call.account, name))
+            }
+            Self::Unreadable { .. } => None,
+        }
+    }
+}
+
+/// Whether only a claim in the ledger can tell our own echo from somebody who has our role.
+fn may_be_own_disable(rules: &AlertRules, event: &KeyEvent) -> bool {
+    let inactive = matches!(&event.change, KeyChange::StatusChanged { to } if to.as_str() == "Inactive");
+    let role = event.call.actor.role.as_ref().map(|role| role.role.as_str());
+    inactive && role == Some(rules.own_roles.disabler.as_str())
+}

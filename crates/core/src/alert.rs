@@ -1,0 +1,273 @@
+//! Which messages an outcome calls for, how loud they are, and which event is our own echo.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cloudtrail::{
+        ActorKind, Call, FailedCall, KeyChange, KeyEvent, OwnerChange, OwnerEvent, Status, Subject,
+    },
+    delivery::{Delivery, DeliveryName, DeliveryState, Recipient, Stage},
+    owner::{OwnerReport, is_watched_tag},
+};
+
+/// How loud a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// To be known.
+    Notice,
+    /// To be looked at.
+    Warning,
+    /// To be looked at now; always a message of its own.
+    Critical,
+}
+
+/// Which refused attempts are posted. All are recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailedAttempts {
+    /// None.
+    Never,
+    /// Those of root, on root, or on anybody but the caller (or on somebody who cannot be told).
+    #[default]
+    RootAndOthers,
+    /// All.
+    Always,
+}
+
+/// The roles of this installation, by which it knows its own events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnRoles {
+    /// The role in each account that reads.
+    pub reader: String,
+    /// The role in each account that disables: the only one that ever changes a key.
+    pub disabler: String,
+}
+
+impl Default for OwnRoles {
+    fn default() -> Self {
+        Self { reader: "keytide-reader".to_owned(), disabler: "keytide-disabler".to_owned() }
+    }
+}
+
+/// What alerting depends on besides the event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertRules {
+    /// Which refused attempts are posted.
+    pub failed_attempts: FailedAttempts,
+    /// Our own roles.
+    pub own_roles: OwnRoles,
+}
+
+/// What an event calls for: how loud, about what, to whom. No recipients: it is recorded and not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// How loud.
+    pub severity: Severity,
+    /// What the deliveries are called.
+    pub names: Vec<DeliveryName>,
+}
+
+impl Announcement {
+    fn of(severity: Severity, epoch: &str, stage: Stage, recipients: &[Recipient]) -> Self {
+        let names = recipients
+            .iter()
+            .map(|&recipient| DeliveryName { epoch: epoch.to_owned(), stage, recipient })
+            .collect();
+        Self { severity, names }
+    }
+
+    fn silence() -> Self {
+        Self { severity: Severity::Notice, names: Vec::new() }
+    }
+
+    /// The deliveries, yet to be made, of the fact `fact_id`.
+    pub fn deliveries(&self, fact_id: &str, now: Timestamp) -> Vec<Delivery> {
+        let delivery =
+            |name: &DeliveryName| Delivery::new(name.clone(), fact_id.to_owned(), self.severity, now);
+        self.names.iter().map(delivery).collect()
+    }
+}
+
+/// Which of our roles made this call, if one did. A role of that name in another account is not ours.
+fn own_role<'a>(rules: &'a AlertRules, call: &Call) -> Option<&'a str> {
+    let role = call.actor.role.as_ref()?;
+    if call.actor.kind != ActorKind::AssumedRole || role.account.as_deref() != Some(call.account.as_str()) {
+        return None;
+    }
+    [&rules.own_roles.reader, &rules.own_roles.disabler]
+        .into_iter()
+        .find(|own| **own == role.role)
+        .map(String::as_str)
+}
+
+/// How far an event's second may lie outside the claim it answers to: `eventTime` is cut to whole seconds
+/// and made by another clock.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(5);
+
+/// Whether this is the echo of our own disabling: `Inactive`, by the disabler's session, on a key with a
+/// claim that bears that session's name and was live when it happened. Nothing else done with our roles is.
+pub fn is_own_disable(rules: &AlertRules, event: &KeyEvent, claims: &[Delivery]) -> bool {
+    let inactive = event.change == KeyChange::StatusChanged { to: Status::Inactive };
+    if !inactive || own_role(rules, &event.call) != Some(&rules.own_roles.disabler) {
+        return false;
+    }
+    let session = event.call.actor.role.as_ref().and_then(|role| role.session.as_deref());
+    claims.iter().filter(|claim| claim.name.stage == Stage::Disable).any(|claim| match &claim.state {
+        DeliveryState::Doing { by, since, until } => {
+            Some(by.as_str()) == session && within(event.call.at, *since, *until)
+        }
+        DeliveryState::Done { by, at, .. } => {
+            Some(by.as_str()) == session && within(event.call.at, claim.created_at, *at)
+        }
+        DeliveryState::Pending { .. } | DeliveryState::Ambiguous { .. } | DeliveryState::GivenUp { .. } => {
+            false
+        }
+    })
+}
+
+fn within(at: Timestamp, from: Timestamp, until: Timestamp) -> bool {
+    let from = from.saturating_sub(CLOCK_SLACK).unwrap_or(Timestamp::MIN);
+    let until = until.saturating_add(CLOCK_SLACK).unwrap_or(Timestamp::MAX);
+    (from..=until).contains(&at)
+}
+
+/// What a key event calls for; `claims` are the key's disable deliveries.
+pub fn for_key_event(rules: &AlertRules, event: &KeyEvent, claims: &[Delivery]) -> Announcement {
+    if is_own_disable(rules, event, claims) {
+        return Announcement::silence();
+    }
+    let fact_id = event.fact_id();
+    let by_itself = is_same_user(&event.call, &event.subject);
+    let (stage, calm, owner_is_told) = match &event.change {
+        KeyChange::Created { .. } => (Stage::Created, Severity::Notice, true),
+        KeyChange::StatusChanged { to: Status::Active } => (Stage::Reactivated, Severity::Warning, true),
+        KeyChange::StatusChanged { to: Status::Inactive } => {
+            (Stage::Deactivated, Severity::Notice, !by_itself)
+        }
+        KeyChange::StatusChanged { .. } => (Stage::StatusChanged, Severity::Warning, true),
+        KeyChange::Deleted => (Stage::Deleted, Severity::Notice, !by_itself),
+    };
+    let severity = if event.subject == Subject::Root || own_role(rules, &event.call).is_some() {
+        Severity::Critical
+    } else if matches!(event.change, KeyChange::Created { .. }) && !by_itself {
+        Severity::Warning
+    } else {
+        calm
+    };
+    // A key is new once, whoever finds it and however often the event comes.
+    let epoch = if stage == Stage::Created { DeliveryName::ONCE_PER_KEY } else { &fact_id };
+    let recipients: &[Recipient] = if owner_is_told && event.subject.user().is_some() {
+        &[Recipient::Channel, Recipient::Owner]
+    } else {
+        &[Recipient::Channel]
+    };
+    Announcement::of(severity, epoch, stage, recipients)
+}
+
+/// What a refused call calls for.
+pub fn for_failed_call(rules: &AlertRules, failed: &FailedCall) -> Announcement {
+    let ours = own_role(rules, &failed.call).is_some();
+    let root = failed.subject == Subject::Root || failed.call.actor.kind == ActorKind::Root;
+    let told = match rules.failed_attempts {
+        FailedAttempts::Never => false,
+        FailedAttempts::Always => true,
+        // Refused changes of a user redirect nothing and reach no key: recorded, told only if root tried.
+        FailedAttempts::RootAndOthers => {
+            root || (failed.kind.is_some() && !is_same_user(&failed.call, &failed.subject))
+        }
+    };
+    if !told && !ours {
+        return Announcement::silence();
+    }
+    let severity = if ours { Severity::Critical } else { Severity::Warning };
+    Announcement::of(severity, &failed.fact_id(), Stage::FailedAttempt, &[Recipient::Channel])
+}
+
+/// What a change of a user calls for: told where it changes who is told, or when a key ends.
+pub fn for_owner_event(rules: &AlertRules, event: &OwnerEvent) -> Announcement {
+    let ours = own_role(rules, &event.call).is_some();
+    let matters = match &event.change {
+        OwnerChange::Tagged { .. } | OwnerChange::Untagged { .. } => {
+            event.change.tag_keys().into_iter().any(is_watched_tag)
+        }
+        OwnerChange::Renamed { .. } => true,
+        // IAM deletes no user that still has keys, so its keys have already been told of.
+        OwnerChange::Deleted => false,
+    };
+    if !matters && !ours {
+        return Announcement::silence();
+    }
+    let severity = if ours { Severity::Critical } else { Severity::Warning };
+    Announcement::of(severity, &event.fact_id(), Stage::OwnerChanged, &[Recipient::Channel])
+}
+
+/// What an unreadable event calls for.
+pub fn for_unreadable(fact_id: &str) -> Announcement {
+    Announcement::of(Severity::Warning, fact_id, Stage::Unreadable, &[Recipient::Channel])
+}
+
+/// Whether the caller is the very user whose key it is.
+pub fn is_same_user(call: &Call, subject: &Subject) -> bool {
+    let actor = &call.actor;
+    // A user of the same name in another account is somebody else.
+    if actor.account.as_deref().is_some_and(|account| account != call.account.as_str()) {
+        return false;
+    }
+    match subject {
+        Subject::User(user) => actor.kind == ActorKind::IamUser && actor.name.as_deref() == Some(user),
+        Subject::Root => actor.kind == ActorKind::Root,
+        Subject::Unknown => false,
+    }
+}
+
+/// What is worth a second look about a new or reactivated key. Shown only where true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// A key of the account's root user.
+    Root,
+    /// Made by somebody else than its owner.
+    CreatorIsNotOwner,
+    /// Made with one of keytide's own roles.
+    OwnRole,
+    /// Made without MFA.
+    WithoutMfa,
+    /// The user has another active key.
+    SecondActiveKey,
+    /// The owner cannot be told: no tag, a malformed one, or the user could not be looked up.
+    OwnerUnknown,
+}
+
+/// The flags of a key event.
+pub fn flags(rules: &AlertRules, event: &KeyEvent, report: &OwnerReport) -> Vec<Flag> {
+    let mut flags = Vec::new();
+    if event.subject == Subject::Root {
+        flags.push(Flag::Root);
+    }
+    if own_role(rules, &event.call).is_some() {
+        flags.push(Flag::OwnRole);
+    }
+    let adds_a_key =
+        matches!(event.change, KeyChange::Created { .. } | KeyChange::StatusChanged { to: Status::Active });
+    if adds_a_key {
+        if !is_same_user(&event.call, &event.subject) {
+            flags.push(Flag::CreatorIsNotOwner);
+        }
+        if event.call.mfa == Some(false) {
+            flags.push(Flag::WithoutMfa);
+        }
+        if let OwnerReport::Found { keys: Ok(keys), .. } = report
+            && keys.iter().any(|key| key.status == Status::Active && key.key_id != event.key_id)
+        {
+            flags.push(Flag::SecondActiveKey);
+        }
+        if event.subject != Subject::Root
+            && report.owner().is_none_or(|owner| owner.tags.slack_id().is_none())
+        {
+            flags.push(Flag::OwnerUnknown);
+        }
+    }
+    flags
+}

@@ -1,0 +1,257 @@
+//! The present state of one access key, and how events move it.
+//!
+//! Events come late, twice and in any order, so [`apply`] is a join: what it keeps of each part of the
+//! state is the *largest* of all it has seen under an order that does not depend on arrival. Any order and
+//! any repetition of a key's events therefore gives one state; a property test says so.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountId,
+    cloudtrail::{Actor, Call, KeyChange, KeyEvent, Status, Subject},
+    owner::Owner,
+};
+
+/// One access key, as the ledger holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The account that owns the key.
+    pub account: AccountId,
+    /// The access key's id.
+    pub key_id: String,
+    /// Whose key it is, and since which event that is known.
+    pub holder: Holder,
+    /// Its creation, once an event told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<Creation>,
+    /// The latest status known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusMark>,
+    /// Set once the key is deleted: a tombstone, since an older event may still arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
+    /// The owner as last found in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+}
+
+/// Whose key it is, with the time of the event that said so: a later event knows better.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    /// The time of the event.
+    pub at: Timestamp,
+    /// The user, root, or unknown.
+    pub subject: Subject,
+}
+
+/// How a key came to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creation {
+    /// The key's birth.
+    pub at: Timestamp,
+    /// The fact that told of it.
+    pub fact_id: String,
+    /// By whom.
+    pub by: Actor,
+    /// From where. Untrusted text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// With what. Untrusted text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// With MFA or without; `None` where unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfa: Option<bool>,
+}
+
+/// A status, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusMark {
+    /// The status.
+    pub status: Status,
+    /// The time of the event that set it.
+    pub since: Timestamp,
+    /// Whether it is only the status at creation: any later word on it counts more, whatever the clocks say.
+    pub from_creation: bool,
+    /// Two events of the same second disagree. The safer one stands until a listing settles it.
+    pub unsettled: bool,
+}
+
+/// How a key ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Deletion {
+    /// When.
+    pub at: Timestamp,
+    /// The fact that told of it.
+    pub fact_id: String,
+}
+
+/// What is known of a key's standing now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// The key is deleted.
+    Deleted(&'a Deletion),
+    /// The key exists with this status.
+    Exists(&'a StatusMark),
+}
+
+/// What an event did to a key's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The state after it.
+    pub key: Key,
+    /// How the event stands to what was known.
+    pub effect: Effect,
+}
+
+/// How an event stands to what was already known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It is the newest word on the key.
+    Current,
+    /// A later event has already changed what it changed.
+    Superseded,
+    /// The key has already been deleted.
+    AfterDeletion,
+}
+
+impl Key {
+    /// Whether the key is deleted, has its status, or nothing is known of either.
+    pub fn standing(&self) -> Option<Standing<'_>> {
+        match (&self.deletion, &self.status) {
+            (Some(deletion), _) => Some(Standing::Deleted(deletion)),
+            (None, Some(mark)) => Some(Standing::Exists(mark)),
+            (None, None) => None,
+        }
+    }
+
+    /// The standing in one word: `Active`, `Inactive`, …, `Deleted`, or `Unknown`.
+    pub fn standing_word(&self) -> &str {
+        match self.standing() {
+            Some(Standing::Deleted(_)) => "Deleted",
+            Some(Standing::Exists(mark)) => mark.status.as_str(),
+            None => "Unknown",
+        }
+    }
+
+    /// The key with what a fresh look at the directory found, unless a later look was already recorded.
+    #[must_use]
+    pub fn with_owner(mut self, owner: Owner) -> Self {
+        if self.owner.as_ref().is_none_or(|known| known.seen_at < owner.seen_at) {
+            self.owner = Some(owner);
+        }
+        self
+    }
+
+    /// The key of a user that was given another name at `at`.
+    #[must_use]
+    pub fn with_holder_renamed(mut self, from: &str, to: &str, at: Timestamp) -> Self {
+        if self.holder.subject.user() == Some(from) && self.holder.at <= at {
+            self.holder = Holder { at, subject: Subject::User(to.to_owned()) };
+        }
+        self
+    }
+
+    fn first_seen(call: &Call, key_id: &str, subject: &Subject) -> Self {
+        Self {
+            account: call.account.clone(),
+            key_id: key_id.to_owned(),
+            holder: Holder { at: call.at, subject: subject.clone() },
+            creation: None,
+            status: None,
+            deletion: None,
+            owner: None,
+        }
+    }
+}
+
+/// Applies one event to a key's state, `None` where the key was not known.
+///
+/// Every ordering rule is here: a creation is the earliest one told of; a deletion is final, whenever it is
+/// heard of; of two statuses the later one stands, and of two in one second the safer one, marked unsettled;
+/// a word on the status counts more than the status at creation; who is named beats who is not, and the
+/// later name beats the earlier.
+pub fn apply(known: Option<Key>, event: &KeyEvent) -> Transition {
+    let call = &event.call;
+    let mut key = known.unwrap_or_else(|| Key::first_seen(call, &event.key_id, &event.subject));
+
+    let holder = Holder { at: call.at, subject: event.subject.clone() };
+    let rank = |holder: &Holder| (holder.subject != Subject::Unknown, holder.clone());
+    if rank(&holder) > rank(&key.holder) {
+        key.holder = holder;
+    }
+
+    match &event.change {
+        KeyChange::Created { status, .. } => {
+            let creation = Creation {
+                at: call.at,
+                fact_id: event.fact_id(),
+                by: call.actor.clone(),
+                source: call.source.clone(),
+                user_agent: call.user_agent.clone(),
+                mfa: call.mfa,
+            };
+            let order = |creation: &Creation| (creation.at, creation.fact_id.clone());
+            if key.creation.as_ref().is_none_or(|known| order(&creation) < order(known)) {
+                key.creation = Some(creation);
+            }
+            key.status = Some(joined(key.status.take(), mark(status, call.at, true)));
+        }
+        KeyChange::StatusChanged { to } => {
+            key.status = Some(joined(key.status.take(), mark(to, call.at, false)));
+        }
+        KeyChange::Deleted => {
+            let deletion = Deletion { at: call.at, fact_id: event.fact_id() };
+            if key.deletion.as_ref().is_none_or(|known| deletion < *known) {
+                key.deletion = Some(deletion);
+            }
+        }
+    }
+
+    let effect = effect_of(&key, event);
+    Transition { key, effect }
+}
+
+fn effect_of(key: &Key, event: &KeyEvent) -> Effect {
+    if event.change == KeyChange::Deleted {
+        return Effect::Current;
+    }
+    match key.standing() {
+        Some(Standing::Deleted(_)) => Effect::AfterDeletion,
+        Some(Standing::Exists(mark)) if event.change.status() == Some(&mark.status) => Effect::Current,
+        Some(Standing::Exists(_)) => Effect::Superseded,
+        None => Effect::Current,
+    }
+}
+
+fn mark(status: &Status, since: Timestamp, from_creation: bool) -> StatusMark {
+    StatusMark { status: status.clone(), since, from_creation, unsettled: false }
+}
+
+/// The larger of two marks; commutative, associative and idempotent.
+fn joined(known: Option<StatusMark>, new: StatusMark) -> StatusMark {
+    let Some(known) = known else { return new };
+    let class = |mark: &StatusMark| (!mark.from_creation, mark.since);
+    match class(&known).cmp(&class(&new)) {
+        std::cmp::Ordering::Less => new,
+        std::cmp::Ordering::Greater => known,
+        std::cmp::Ordering::Equal => {
+            let unsettled = known.unsettled || new.unsettled || known.status != new.status;
+            let safer = if caution(&new.status) > caution(&known.status) { new } else { known };
+            StatusMark { unsettled, ..safer }
+        }
+    }
+}
+
+/// How safe a status is to assume; the text decides between two unknown ones, so that the order is total.
+fn caution(status: &Status) -> (u8, &str) {
+    let rank = match status {
+        Status::Inactive => 3,
+        Status::Expired => 2,
+        Status::Other(_) => 1,
+        Status::Active => 0,
+    };
+    (rank, status.as_str())
+}

@@ -1,0 +1,137 @@
+//! Promise: events in any order and number give one state of the key.
+
+use crate::common::{key_event, record};
+use keytide_core::{
+    cloudtrail::{KeyEvent, Status, Subject},
+    key::{Effect, Key, Standing, apply},
+};
+use proptest::prelude::*;
+
+fn state_after(events: &[KeyEvent]) -> Key {
+    let mut key = None;
+    for event in events {
+        key = Some(apply(key, event).key);
+    }
+    key.expect("at least one event")
+}
+
+fn event(name: &str, second: u32, status: &str) -> KeyEvent {
+    let at = format!("2026-05-04T09:00:{second:02}Z");
+    key_event(&record(name, &at, &format!("{name}-{second}-{status}"), "alice", status))
+}
+
+#[test]
+fn a_stale_active_after_inactive_does_not_wake_the_key() {
+    let created = event("CreateAccessKey", 0, "Active");
+    let active = event("UpdateAccessKey", 10, "Active");
+    let inactive = event("UpdateAccessKey", 20, "Inactive");
+    let before = state_after(&[created, inactive]);
+    let late = apply(Some(before), &active);
+    assert_eq!(late.effect, Effect::Superseded);
+    assert_eq!(late.key.standing_word(), "Inactive");
+}
+
+#[test]
+fn of_two_in_one_second_the_safer_stands_unsettled_in_either_order() {
+    let created = event("CreateAccessKey", 0, "Active");
+    let active = event("UpdateAccessKey", 10, "Active");
+    let inactive = event("UpdateAccessKey", 10, "Inactive");
+    for order in [[&created, &active, &inactive], [&inactive, &created, &active]] {
+        let key = state_after(&order.map(Clone::clone));
+        let Some(Standing::Exists(mark)) = key.standing() else { panic!("it exists") };
+        assert_eq!(mark.status, Status::Inactive);
+        assert!(mark.unsettled, "a listing has to settle it");
+    }
+}
+
+#[test]
+fn a_later_word_settles_what_one_second_left_open() {
+    let key = state_after(&[
+        event("UpdateAccessKey", 10, "Active"),
+        event("UpdateAccessKey", 10, "Inactive"),
+        event("UpdateAccessKey", 11, "Active"),
+    ]);
+    let Some(Standing::Exists(mark)) = key.standing() else { panic!("it exists") };
+    assert_eq!((&mark.status, mark.unsettled), (&Status::Active, false));
+}
+
+#[test]
+fn a_creation_in_the_same_second_as_its_deactivation_came_before_it() {
+    let key = state_after(&[event("UpdateAccessKey", 5, "Inactive"), event("CreateAccessKey", 5, "Active")]);
+    let Some(Standing::Exists(mark)) = key.standing() else { panic!("it exists") };
+    assert_eq!((&mark.status, mark.unsettled), (&Status::Inactive, false));
+}
+
+#[test]
+fn a_deletion_heard_of_first_is_final_and_the_birth_is_still_recorded() {
+    let deleted = event("DeleteAccessKey", 30, "");
+    let created = event("CreateAccessKey", 0, "Active");
+    let tombstone = state_after(std::slice::from_ref(&deleted));
+    let late = apply(Some(tombstone), &created);
+    assert_eq!(late.effect, Effect::AfterDeletion);
+    assert_eq!(late.key.standing_word(), "Deleted");
+    assert_eq!(late.key.creation.as_ref().unwrap().at, created.call.at);
+    let later = apply(Some(late.key), &event("UpdateAccessKey", 40, "Active"));
+    assert_eq!(later.key.standing_word(), "Deleted", "nothing opens a deleted key");
+}
+
+#[test]
+fn reactivation_never_resets_the_birth() {
+    let key = state_after(&[
+        event("CreateAccessKey", 0, "Active"),
+        event("UpdateAccessKey", 10, "Inactive"),
+        event("UpdateAccessKey", 20, "Active"),
+    ]);
+    assert_eq!(key.creation.unwrap().at.to_string(), "2026-05-04T09:00:00Z");
+}
+
+#[test]
+fn who_is_named_beats_who_is_not_and_the_later_name_beats_the_earlier() {
+    let mut unnamed = event("UpdateAccessKey", 50, "Inactive");
+    unnamed.subject = Subject::Unknown;
+    let key = state_after(&[event("CreateAccessKey", 0, "Active"), unnamed]);
+    assert_eq!(key.holder.subject, Subject::User("alice".to_owned()));
+    let mut renamed = event("UpdateAccessKey", 51, "Active");
+    renamed.subject = Subject::User("alice.b".to_owned());
+    let key = state_after(&[renamed, event("CreateAccessKey", 0, "Active")]);
+    assert_eq!(key.holder.subject, Subject::User("alice.b".to_owned()));
+}
+
+/// Any event of the key, the times so close that they often collide.
+fn any_event() -> impl Strategy<Value = KeyEvent> {
+    let name = prop_oneof![
+        2 => Just("CreateAccessKey"),
+        5 => Just("UpdateAccessKey"),
+        1 => Just("DeleteAccessKey"),
+    ];
+    let status = prop_oneof![Just("Active"), Just("Inactive"), Just("Expired"), Just("Frozen")];
+    let user = prop_oneof![Just("alice"), Just("bruno"), Just("")];
+    (name, 0..5_u32, status, user, 0..3_u32).prop_map(|(name, second, status, user, id)| {
+        let at = format!("2026-05-04T09:00:{second:02}Z");
+        let mut event = key_event(&record(name, &at, &format!("e{id}"), "someone", status));
+        event.subject = if user.is_empty() { Subject::Unknown } else { Subject::User(user.to_owned()) };
+        event
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn any_order_and_repetition_gives_one_state(
+        (events, shuffled) in prop::collection::vec(any_event(), 1..8).prop_flat_map(|events| {
+            let twice: Vec<KeyEvent> = events.iter().chain(&events).cloned().collect();
+            (Just(events), Just(twice).prop_shuffle())
+        })
+    ) {
+        prop_assert_eq!(state_after(&events), state_after(&shuffled));
+    }
+
+    #[test]
+    fn an_event_applied_again_changes_nothing(events in prop::collection::vec(any_event(), 1..8)) {
+        let key = state_after(&events);
+        for event in &events {
+            prop_assert_eq!(&apply(Some(key.clone()), event).key, &key);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What core promises, rule by rule. No clock, no I/O but the sample events' files.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says so by failing"
+)]
+
+mod alert;
+mod common;
+mod delivery;
+mod key;
+mod reader;

@@ -1,0 +1,181 @@
+//! A whole small AWS in the process, for the demo and the tests.
+//!
+//! [`LocalAws`] stands behind the SDK's own `HttpClient`: the adapters that speak with the real AWS
+//! speak with this one unchanged, without a socket. `DynamoDB` is dynoxide, on `SQLite` in memory or
+//! in a file; IAM, STS, Secrets Manager and SQS are a small simulation with accounts kept apart.
+//! It can fail as the real one does: see [`Faults`].
+
+pub mod draw;
+pub mod slack;
+
+mod answer;
+mod calls;
+mod dynamodb;
+mod error;
+mod faults;
+mod iam;
+mod query;
+mod route;
+mod secrets;
+mod sqs;
+mod sts;
+mod time;
+mod world;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::SharedTimeSource;
+use jiff::Timestamp;
+
+pub use self::calls::{CallInfo, Calls, Service};
+pub use self::error::LocalError;
+pub use self::faults::{Fault, Faults};
+pub use self::iam::Iam;
+pub use self::secrets::Secrets;
+pub use self::sqs::Queues;
+pub use self::world::KeyStatus;
+
+use self::dynamodb::DynamoDb;
+use self::time::SimulatedTime;
+use self::world::World;
+
+/// The account that [`LocalAws::sdk_config`] calls from. It is in the world from its beginning.
+pub const HOME_ACCOUNT: &str = "999988887777";
+
+/// The one region of this world: IAM's events are there.
+const REGION: &str = "us-east-1";
+
+/// A whole small AWS. Clones are the same AWS.
+#[derive(Clone)]
+pub struct LocalAws {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    dynamodb: DynamoDb,
+    world: Mutex<World>,
+    faults: Faults,
+    calls: Calls,
+    time: SimulatedTime,
+}
+
+impl LocalAws {
+    /// An AWS that is gone when its last clone is.
+    pub fn in_memory() -> Result<Self, LocalError> {
+        Ok(Self::with(DynamoDb::in_memory()?))
+    }
+
+    /// An AWS whose `DynamoDB` tables stand in a file, made if it does not exist.
+    pub fn in_file(path: &Path) -> Result<Self, LocalError> {
+        Ok(Self::with(DynamoDb::in_file(path)?))
+    }
+
+    fn with(dynamodb: DynamoDb) -> Self {
+        Self {
+            parts: Arc::new(Parts {
+                dynamodb,
+                world: Mutex::new(World::new(HOME_ACCOUNT)),
+                faults: Faults::default(),
+                calls: Calls::default(),
+                time: SimulatedTime::new(),
+            }),
+        }
+    }
+
+    /// The SDK's configuration to call this AWS from the home account.
+    pub fn sdk_config(&self) -> SdkConfig {
+        self.sdk_config_in(HOME_ACCOUNT)
+    }
+
+    /// The SDK's configuration to call this AWS with every right in that account.
+    ///
+    /// An attempt ends after 5 s and a call after 15 s, by tokio's clock; a caller that wants other
+    /// bounds sets them on its own client. Chance in the SDK (the waiting between attempts, tokens
+    /// of transactions) comes from the thread's generator: [`seed`] fixes it.
+    pub fn sdk_config_in(&self, account: &str) -> SdkConfig {
+        let credentials =
+            Credentials::new(world::access_key_id_of(account), "local", None, None, "keytide-local");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::from_static(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(self.clone())
+            .sleep_impl(TokioSleep::new())
+            .time_source(SharedTimeSource::new(self.parts.time.clone()))
+            .retry_config(
+                RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50)),
+            )
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(Duration::from_secs(5))
+                    .operation_timeout(Duration::from_secs(15))
+                    .build(),
+            )
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build()
+    }
+
+    /// Sets the world's clock. It runs on with tokio's, and never reads the machine's.
+    pub fn set_now(&self, now: Timestamp) {
+        self.parts.time.set(now);
+    }
+
+    /// The world's clock.
+    pub fn now(&self) -> Timestamp {
+        self.parts.time.now()
+    }
+
+    /// What goes wrong, and when.
+    pub fn faults(&self) -> &Faults {
+        &self.parts.faults
+    }
+
+    /// What was called.
+    pub fn calls(&self) -> &Calls {
+        &self.parts.calls
+    }
+
+    /// Queries of `DynamoDB`'s secondary indexes do not see the latest `writes` writes, until this
+    /// is set to `None`.
+    pub fn set_index_lag(&self, writes: Option<usize>) -> Result<(), LocalError> {
+        self.parts.dynamodb.set_index_lag(writes)
+    }
+
+    /// The accounts and what is in them, to be arranged by hand.
+    pub fn iam(&self) -> Iam<'_> {
+        Iam::of(self)
+    }
+
+    /// The secrets, to be arranged by hand.
+    pub fn secrets(&self) -> Secrets<'_> {
+        Secrets::of(self)
+    }
+
+    /// The queues, to be arranged by hand.
+    pub fn queues(&self) -> Queues<'_> {
+        Queues::of(self)
+    }
+
+    pub(crate) fn dynamodb(&self) -> &DynamoDb {
+        &self.parts.dynamodb
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.parts.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fixes the SDK's chance on this thread: with a paused current-thread runtime, one seed tells one
+/// story. Call it before clients are made, since each draws a seed of its own for its tokens.
+pub fn seed(seed: u64) {
+    fastrand::seed(seed);
+}

@@ -1,0 +1,183 @@
+//! What we did not write and are judged by: two models of Block Kit, a Slack, an AWS.
+//!
+//! The tools and what each of them judges stand in `tests/counterparts/README.md`. They are set up once, under
+//! `target/counterparts/`; nothing here is skipped because a tool is missing.
+#![cfg(feature = "counterparts")]
+
+mod tools;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use tools::tools;
+
+/// Asserts that neither judge finds anything wrong with the messages.
+///
+/// A message is a name, by which it is reported, and the arguments of `chat.postMessage`: `text`, `blocks` and so on.
+pub(crate) fn judge_messages(messages: &[(String, Value)]) {
+    assert!(!messages.is_empty(), "there are no messages to judge");
+    let by_sdk = problems_by_slack_sdk(messages);
+    let by_types = problems_by_slack_types(messages);
+    assert!(
+        by_sdk.is_empty() && by_types.is_empty(),
+        "slack_sdk says:\n{}\n@slack/types says:\n{}",
+        by_sdk.join("\n"),
+        by_types.join("\n")
+    );
+}
+
+/// What `slack_sdk`'s models say against the messages: one line a problem, each beginning with its message's name.
+pub(crate) fn problems_by_slack_sdk(messages: &[(String, Value)]) -> Vec<String> {
+    let tools = tools();
+    let mut judge = tools.python();
+    judge.arg(tools.script("judge_slack.py"));
+    problems(judge, messages)
+}
+
+/// What the types of `@slack/types` say against the messages' texts and blocks, in the same form.
+pub(crate) fn problems_by_slack_types(messages: &[(String, Value)]) -> Vec<String> {
+    let tools = tools();
+    let mut judge = tools.node();
+    judge.arg(tools.script("judge_types.mjs")).arg(&tools.packages);
+    problems(judge, messages)
+}
+
+/// Hands the messages to a judge as JSON lines.
+fn problems(mut judge: Command, messages: &[(String, Value)]) -> Vec<String> {
+    let mut lines = String::new();
+    for (name, message) in messages {
+        lines.push_str(&json!({ "name": name, "message": message }).to_string());
+        lines.push('\n');
+    }
+    judge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = must("start the judge", judge.spawn());
+    let stdin = child.stdin.take();
+    // On a thread, because a judge may say more than a pipe holds before it has read everything.
+    let output = thread::scope(|scope| {
+        // A judge that ended early has said why: that its pipe broke adds nothing.
+        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(lines.as_bytes())));
+        must("wait for the judge", child.wait_with_output())
+    });
+    let problems: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    let answered = match output.status.code() {
+        Some(0) => problems.is_empty(),
+        Some(1) => !problems.is_empty(),
+        _ => false,
+    };
+    assert!(
+        answered,
+        "the judge itself failed ({}), having said {problems:?} and:\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    problems
+}
+
+/// moto's AWS: IAM, STS, Organizations and more, its accounts apart.
+///
+/// The caller's account is 123456789012, unless the credentials are those of `AssumeRole`: then it is the role's. The role
+/// need not exist. Signatures and permissions are not checked.
+pub(crate) struct Moto {
+    /// The endpoint of every service, such as `http://127.0.0.1:41234`.
+    pub(crate) url: String,
+    _server: Server,
+}
+
+/// Starts moto on a free port of the loopback interface; it ends when the value is dropped.
+pub(crate) fn start_moto() -> Moto {
+    let tools = tools();
+    let mut command = tools.python();
+    command.arg(tools.script("serve_moto.py"));
+    let (server, said) = Server::start(command);
+    Moto { url: text(&said, "url"), _server: server }
+}
+
+/// emulate's Slack with a seeded workspace, which holds tokens to their scopes.
+pub(crate) struct EmulateSlack {
+    /// Where it answers: the Web API is under `/api/`.
+    pub(crate) url: String,
+    /// keytide's bot token, with the scopes that keytide asks for, and those to read a conversation back.
+    pub(crate) token: String,
+    /// A token without `chat:write`.
+    pub(crate) narrow_token: String,
+    /// The ids of the members by name: alice, bruno, chiara, dario.
+    pub(crate) users: BTreeMap<String, String>,
+    /// The ids of the channels by name: `access-keys`; `retired`, which is archived; `board-only`, which the bot is not in.
+    pub(crate) channels: BTreeMap<String, String>,
+    _server: Server,
+}
+
+/// Starts emulate's Slack on a free port of the loopback interface; it ends when the value is dropped.
+pub(crate) fn start_emulate_slack() -> EmulateSlack {
+    let tools = tools();
+    let mut command = tools.node();
+    command.arg(tools.script("serve_slack.mjs")).arg(&tools.packages);
+    let (server, said) = Server::start(command);
+    EmulateSlack {
+        url: text(&said, "url"),
+        token: text(&said, "token"),
+        narrow_token: text(&said, "narrow_token"),
+        users: ids(&said, "users"),
+        channels: ids(&said, "channels"),
+        _server: server,
+    }
+}
+
+/// A process that serves until this is dropped, or until the test run is gone: its standard input ends with us.
+struct Server {
+    child: Child,
+    /// Kept open: a server that writes once more must not fail for it.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts a server that says on one line of JSON where it is, once it is ready.
+    fn start(mut command: Command) -> (Self, Value) {
+        // Its complaints go where the test run's go.
+        let mut child =
+            must("start the server", command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn());
+        let mut stdout =
+            BufReader::new(must("find the server's output", child.stdout.take().ok_or("it is not piped")));
+        let mut line = String::new();
+        must("read the server's first line", stdout.read_line(&mut line));
+        let server = Self { child, _stdout: stdout };
+        let said =
+            must(&format!("read {line:?}, which {command:?} said, as JSON"), serde_json::from_str(&line));
+        (server, said)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(said: &Value, field: &str) -> String {
+    must(
+        &format!("find the text {field:?} in {said}"),
+        said.get(field).and_then(Value::as_str).ok_or("it is not there"),
+    )
+    .to_owned()
+}
+
+fn ids(said: &Value, field: &str) -> BTreeMap<String, String> {
+    let ids = said.get(field).cloned().unwrap_or_default();
+    must(&format!("read {field:?} of {said}"), serde_json::from_value(ids))
+}
+
+/// A step without which there is nothing to test.
+#[expect(clippy::panic, reason = "outside of a #[test] function, yet in a test: this is how it fails")]
+fn must<T, E: Display>(step: &str, result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("counterparts: could not {step}: {error}"))
+}
+
+mod sown_defects;
+mod stand_ins;

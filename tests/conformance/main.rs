@@ -1,0 +1,3 @@
+//! conformance
+#[cfg(feature = "counterparts")]
+mod counterparts;

@@ -1,0 +1,193 @@
+//! Something goes wrong at every single call of watch, in every way it can, and the event comes again:
+//! nothing is lost, and a message comes twice only where Slack's answer was lost or the ledger was silent.
+
+use std::{sync::Arc, time::Duration};
+
+use keytide_app::watch::Telling;
+use keytide_core::delivery::{DeliveryState, Recipient};
+use keytide_local::{Fault, Service, slack::SlackFault};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::world::{KEY, World, created, deactivated, tagged, unreadable};
+
+/// What remains of a story once it is over, apart from when and by whom things were done.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    key: Option<(String, String, Option<String>)>,
+    facts: Vec<String>,
+    deliveries: Vec<(String, &'static str)>,
+}
+
+async fn outcome(world: &World) -> Outcome {
+    world.aws.faults().clear();
+    let story = world.story_of(KEY).await;
+    let key = story.key.map(|key| {
+        let owner = key.value.owner.as_ref().and_then(|owner| owner.tags.slack_id());
+        let owner = owner.map(|id| id.as_str().to_owned());
+        (key.value.standing_word().to_owned(), key.value.holder.subject.to_string(), owner)
+    });
+    let mut deliveries: Vec<_> = story
+        .deliveries
+        .iter()
+        .map(|delivery| (delivery.value.name.to_string(), delivery.value.state.as_str()))
+        .collect();
+    // Their order in time is the order of luck.
+    deliveries.sort();
+    Outcome { key, facts: story.facts.into_iter().map(|fact| fact.id).collect(), deliveries }
+}
+
+/// Faults that the SDK or the ledger itself mends within the invocation.
+fn is_mended(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Throttle
+            | Fault::ThroughputExceeded
+            | Fault::TransactionThrottled
+            | Fault::TransactionConflict
+            | Fault::TransactionInProgress
+            | Fault::ServerError
+            | Fault::ConnectionErrorBefore
+            | Fault::ConnectionErrorAfter
+    )
+}
+
+/// The stories: each is drained from an empty world; a created key's first, so that later ones find it.
+fn stories() -> Vec<(&'static str, Vec<Value>)> {
+    vec![
+        ("a new key", vec![created()]),
+        ("a key deactivated", vec![created(), deactivated()]),
+        ("an owner's tags changed", vec![created(), tagged()]),
+        ("an event that cannot be read", vec![unreadable()]),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_every_call_to_aws() {
+    let mut tried = 0;
+    for (story, events) in stories() {
+        let calm = World::new().await;
+        calm.drain(&events, &Notify::new()).await;
+        let calls = calm.aws.calls().list();
+        let expected = outcome(&calm).await;
+        let messages = (calm.channel_texts().len(), calm.owner_texts().len());
+        assert!(calls.len() >= 3, "{story}: {calls:?}");
+
+        for call in &calls {
+            for fault in Fault::ALL {
+                if !fault.can_happen_to(call) {
+                    continue;
+                }
+                tried += 1;
+                let what = format!("{story}: {fault:?} at call {} ({})", call.number, call.operation);
+                let world = World::new().await;
+                world.aws.faults().at_call(call.number, fault);
+                // A world that waits for ever has lost the event.
+                let no_crash = Notify::new();
+                let drained = tokio::time::timeout(Duration::from_hours(4), world.drain(&events, &no_crash));
+                drained.await.unwrap_or_else(|_| panic!("{what}: never done"));
+                let found = outcome(&world).await;
+                let mut wanted = Outcome { deliveries: expected.deliveries.clone(), ..outcome(&calm).await };
+                if call.service != Service::DynamoDb {
+                    // An owner who could not be looked up in time is in the ledger at the next look.
+                    wanted.key = wanted.key.map(|(status, subject, owner)| {
+                        (
+                            status,
+                            subject,
+                            owner.filter(|_| found.key.as_ref().is_some_and(|key| key.2.is_some())),
+                        )
+                    });
+                }
+                assert_eq!(found, wanted, "{what}");
+
+                let got = (world.channel_texts().len(), world.owner_texts().len());
+                let said = format!("{what}: {:?}", world.slack.messages());
+                assert!(got.0 >= messages.0 && got.1 >= messages.1, "lost: {said}");
+                let extra = got.0 + got.1 - messages.0 - messages.1;
+                let ledger_was_silent = call.service == Service::DynamoDb && !is_mended(fault);
+                assert!(extra <= usize::from(ledger_was_silent), "twice without cause: {said}");
+            }
+        }
+    }
+    println!("{tried} faults at calls to AWS");
+    assert!(tried > 200, "{tried}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_every_call_to_slack() {
+    let crash = Arc::new(Notify::new());
+    let faults = [
+        SlackFault::Error("ratelimited"),
+        SlackFault::Error("service_unavailable"),
+        SlackFault::Error("fatal_error"),
+        SlackFault::Error("internal_error"),
+        SlackFault::Error("not_in_channel"),
+        SlackFault::Error("missing_scope"),
+        SlackFault::Error("a_code_of_tomorrow"),
+        SlackFault::Status(500),
+        SlackFault::Status(503),
+        SlackFault::NotSent,
+        SlackFault::LostBefore,
+        SlackFault::LostAfter,
+        SlackFault::RateLimited(Duration::from_secs(7)),
+        SlackFault::RateLimited(Duration::from_hours(1)),
+        SlackFault::CrashBefore(Arc::clone(&crash)),
+        SlackFault::CrashAfter(Arc::clone(&crash)),
+    ];
+    let mut tried = 0;
+    for (story, events) in stories() {
+        let calm = World::new().await;
+        calm.drain(&events, &Notify::new()).await;
+        let calls = calm.slack.calls().len();
+        let expected = outcome(&calm).await;
+        let messages = (calm.channel_texts().len(), calm.owner_texts().len());
+        for number in 1..=calls {
+            for fault in &faults {
+                tried += 1;
+                let what = format!("{story}: {fault:?} at call {number}");
+                let world = World::new().await;
+                let script = fault.clone();
+                world.slack.set_faults(move |call, _| (call == number).then(|| script.clone()));
+                let drained = tokio::time::timeout(Duration::from_hours(6), world.drain(&events, &crash));
+                drained.await.unwrap_or_else(|_| panic!("{what}: never done"));
+                assert_eq!(outcome(&world).await, expected, "{what}");
+                let got = (world.channel_texts().len(), world.owner_texts().len());
+                let said = format!("{what}: {got:?} {:?}", world.slack.messages());
+                assert!(got.0 >= messages.0 && got.1 >= messages.1, "lost: {said}");
+                let extra = got.0 + got.1 - messages.0 - messages.1;
+                let answer_was_lost = matches!(fault, SlackFault::LostAfter | SlackFault::CrashAfter(_));
+                assert!(extra <= usize::from(answer_was_lost), "twice without cause: {said}");
+            }
+        }
+    }
+    println!("{tried} faults at calls to Slack");
+    assert!(tried > 100, "{tried}");
+}
+
+/// A crash right after the claim: the next receive meets a live claim and must not take it for success.
+#[tokio::test(start_paused = true)]
+async fn a_live_claim_is_retried_and_never_taken_for_success() {
+    let world = World::new().await;
+    let crash = Arc::new(Notify::new());
+    let script = Arc::clone(&crash);
+    world.slack.set_faults(move |call, _| (call == 1).then(|| SlackFault::CrashBefore(Arc::clone(&script))));
+    let watch = world.watch_telling(Telling::All);
+    let json = created().to_string();
+    let incoming = keytide_app::watch::Incoming { json: json.as_bytes(), received: 1 };
+    let invocation = world.invocation();
+    tokio::select! {
+        biased;
+        () = crash.notified() => {}
+        done = watch.event(&incoming, &invocation) => panic!("it should have died: {done:?}"),
+    }
+    let again = world.receive(&created(), 2).await.unwrap();
+    assert!(again.is_err(), "somebody may still be at it");
+    let wait = again.unwrap_err().retry_after().unwrap();
+    assert!(wait <= Duration::from_secs(60));
+    tokio::time::sleep(wait).await;
+    world.receive(&created(), 3).await.unwrap().unwrap();
+    let story = world.story_of(KEY).await;
+    let channel = story.deliveries.iter().find(|item| item.value.name.recipient == Recipient::Channel);
+    assert!(matches!(channel.unwrap().value.state, DeliveryState::Done { .. }));
+    assert_eq!(world.channel_texts().len(), 1);
+}

@@ -1,0 +1,265 @@
+//! An event in; the ledger, the channel and the owner out.
+
+use keytide_app::watch::{Incoming, Telling, Watched};
+use keytide_core::{
+    cloudtrail::Subject,
+    delivery::{DeliveryState, Recipient},
+};
+use keytide_local::{Fault, KeyStatus, Service, slack::Person};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::world::{
+    ALICE, CHANNEL, KEY, PROD, TOKEN, World, created, deactivated, event, tagged, unreadable,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_in_the_ledger_in_the_channel_and_with_its_owner() {
+    let world = World::new().await;
+    let Some(Ok(Watched::Recorded(record))) = world.receive(&created(), 1).await else { panic!("done") };
+    assert!(!record.known_before);
+    assert_eq!(
+        record.sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(),
+        [Recipient::Channel, Recipient::Owner]
+    );
+    let story = world.story_of(KEY).await;
+    let key = story.key.unwrap().value;
+    assert_eq!(key.holder.subject, Subject::User("alice".to_owned()));
+    assert_eq!(key.standing_word(), "Active");
+    assert_eq!(key.creation.unwrap().at.to_string(), "2026-05-04T09:12:33Z");
+    assert_eq!(key.owner.unwrap().tags.slack_id().unwrap().as_str(), ALICE);
+    assert_eq!(story.facts.len(), 1);
+    assert_eq!(story.deliveries.len(), 2);
+    for delivery in &story.deliveries {
+        let DeliveryState::Done { receipt, .. } = &delivery.value.state else { panic!("{delivery:?}") };
+        assert!(!receipt.ts.is_empty() && !receipt.channel.is_empty(), "where it stands is kept");
+    }
+    assert_eq!(world.channel_texts().len(), 1);
+    assert!(world.channel_texts()[0].contains("alice"), "{:?}", world.channel_texts());
+    assert_eq!(world.owner_texts().len(), 1);
+}
+
+/// Promise 6.
+#[tokio::test(start_paused = true)]
+async fn the_same_event_again_changes_nothing() {
+    let world = World::new().await;
+    for received in 1..=4 {
+        assert!(matches!(world.receive(&created(), received).await, Some(Ok(_))));
+    }
+    assert_eq!(world.slack.messages().len(), 2);
+    let before = world.story_of(KEY).await;
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    assert_eq!(world.story_of(KEY).await, before);
+    // The same key told of under another event id: one more fact, not one more alert.
+    let again = event("CreateAccessKey", "e-other", "2026-05-04T09:12:33Z", KEY, "alice", "Active");
+    world.receive(&again, 1).await.unwrap().unwrap();
+    assert_eq!(world.slack.messages().len(), 2);
+    assert_eq!(world.story_of(KEY).await.facts.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_invocations_with_the_same_event_alert_once() {
+    let world = World::new().await;
+    let event = created();
+    let (one, two) = tokio::join!(world.receive(&event, 1), world.receive(&event, 1));
+    // The slower may have to come again: a live claim is no success.
+    for outcome in [one, two] {
+        if let Some(Err(_)) = outcome {
+            world.receive(&event, 2).await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(world.channel_texts().len(), 1);
+    assert_eq!(world.owner_texts().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_active_key_is_seen() {
+    let world = World::new().await;
+    let older = "2026-01-01T00:00:00Z".parse().unwrap();
+    world.aws.iam().add_access_key(PROD, "alice", "AKIATIDEWATEROLDER01", older, KeyStatus::Active).unwrap();
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    let message = world.slack.messages_in(CHANNEL)[0].blocks.to_string();
+    assert!(message.contains("not the only active key"), "{message}");
+}
+
+/// Promise 5: whatever cannot be found out is said, and the alert goes out.
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_does_not_answer_delays_the_alert_by_its_bound_and_no_more() {
+    let world = World::new().await;
+    world
+        .aws
+        .faults()
+        .plan(|call| matches!(call.service, Service::Iam | Service::Sts).then_some(Fault::TimeoutBefore));
+    let began = tokio::time::Instant::now();
+    let outcome = world.receive(&created(), 1).await.unwrap();
+    assert!(outcome.is_err(), "the owner is still to be told");
+    let posted = world.slack.messages_in(CHANNEL);
+    assert_eq!(posted.len(), 1);
+    assert!((posted[0].at - began).as_secs_f64() < 2.5);
+    assert!(posted[0].blocks.to_string().contains("no answer within 2 s"), "{}", posted[0].blocks);
+    // The directory comes back, and with it the owner's message.
+    world.aws.faults().clear();
+    world.receive(&created(), 2).await.unwrap().unwrap();
+    assert_eq!((world.channel_texts().len(), world.owner_texts().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_who_can_not_be_reached_is_told_in_the_channel() {
+    let world = World::new().await;
+    world.slack.set_person(ALICE, Person::Disabled);
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    let texts = world.channel_texts();
+    assert_eq!(texts.len(), 2);
+    assert!(format!("{:?}", world.slack.messages_in(CHANNEL)[1]).contains("user_disabled"), "{texts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_and_missing_tags_are_said_and_nobody_else_is_told() {
+    for (tag, said) in [("@alice", "@alice"), ("", "slack-id")] {
+        let world = World::new().await;
+        let tags: &[(&str, &str)] = if tag.is_empty() { &[] } else { &[("slack-id", tag)] };
+        world.aws.iam().delete_access_key(PROD, KEY).unwrap();
+        world.aws.iam().delete_user(PROD, "alice").unwrap();
+        world.aws.iam().add_user(PROD, "alice", "/", tags).unwrap();
+        world.receive(&created(), 1).await.unwrap().unwrap();
+        assert_eq!(world.slack.messages().len(), 1);
+        let message = world.slack.messages_in(CHANNEL)[0].blocks.to_string();
+        assert!(message.contains(said), "{message}");
+        let story = world.story_of(KEY).await;
+        let owner = story.deliveries.iter().find(|item| item.value.name.recipient == Recipient::Owner);
+        assert!(matches!(owner.unwrap().value.state, DeliveryState::GivenUp { .. }));
+    }
+}
+
+/// The flow: "if the ledger is silent for a second on the first receive, the alert goes out at once".
+#[tokio::test(start_paused = true)]
+async fn a_silent_ledger_does_not_silence_the_alert() {
+    let world = World::new().await;
+    world.aws.faults().plan(|call| (call.service == Service::DynamoDb).then_some(Fault::TimeoutBefore));
+    let began = tokio::time::Instant::now();
+    assert!(world.receive(&created(), 1).await.unwrap().is_err(), "the event stays on the queue");
+    let posted = world.slack.messages_in(CHANNEL);
+    assert_eq!(posted.len(), 1);
+    assert!((posted[0].at - began).as_secs_f64() < 2.0);
+    let said = format!("{} {}", posted[0].text, posted[0].blocks).to_lowercase();
+    assert!(said.contains("not yet in the ledger"), "{said}");
+    // Only the first receive alerts early.
+    assert!(world.receive(&created(), 2).await.unwrap().is_err());
+    assert_eq!(world.slack.messages().len(), 1);
+    world.aws.faults().clear();
+    world.receive(&created(), 3).await.unwrap().unwrap();
+    assert_eq!(world.story_of(KEY).await.facts.len(), 1);
+    assert_eq!(world.channel_texts().len(), 2, "twice, because the ledger was silent");
+}
+
+/// Promise 9.
+#[tokio::test(start_paused = true)]
+async fn a_rotated_token_is_read_once_more() {
+    let world = World::new().await;
+    let watch = world.watch();
+    let first = created().to_string();
+    let invocation = world.invocation();
+    watch.event(&Incoming { json: first.as_bytes(), received: 1 }, &invocation).await.unwrap();
+    world.slack.rotate_token("xoxb-rotated");
+    world.aws.secrets().put("slack-token", "xoxb-rotated").unwrap();
+    let reads = || world.aws.calls().count(Service::SecretsManager, "GetSecretValue");
+    let read_before = reads();
+    let second = deactivated().to_string();
+    watch.event(&Incoming { json: second.as_bytes(), received: 1 }, &invocation).await.unwrap();
+    assert_eq!(reads() - read_before, 1);
+    assert_eq!(world.channel_texts().len(), 2);
+}
+
+/// Promise 9: no error, no log line's source and no debug print holds the token.
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_in_no_error() {
+    let world = World::new().await;
+    world.slack.rotate_token("xoxb-another");
+    let error = world.receive(&created(), 1).await.unwrap().unwrap_err();
+    for said in [error.to_string(), format!("{error:?}"), format!("{:?}", world.watch())] {
+        assert!(!said.contains(TOKEN), "{said}");
+    }
+    assert!(error.to_string().contains("invalid_auth"), "{error}");
+}
+
+/// Promise 8: what cannot be read is recorded and said, once, and stops nothing.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_event_is_told_once_and_leaves_the_queue() {
+    let world = World::new().await;
+    world.receive(&unreadable(), 1).await.unwrap().unwrap();
+    world.receive(&unreadable(), 2).await.unwrap().unwrap();
+    let texts = world.channel_texts();
+    assert_eq!(texts.len(), 1);
+    let message = world.slack.messages_in(CHANNEL)[0].blocks.to_string();
+    assert!(message.contains("responseElements"), "it names the field: {message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_tags_reaches_the_ledger_and_the_channel() {
+    let world = World::new().await;
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    let moved = "U0BRUNO002";
+    world.aws.iam().set_tags(PROD, "alice", &[("slack-id", moved)]).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    world.receive(&tagged(), 1).await.unwrap().unwrap();
+    let key = world.story_of(KEY).await.key.unwrap().value;
+    assert_eq!(key.owner.unwrap().tags.slack_id().unwrap().as_str(), moved);
+    assert_eq!(world.channel_texts().len(), 2);
+    assert_eq!(world.ledger().keys_of_owner(moved).await.unwrap().len(), 1);
+    assert!(world.ledger().keys_of_owner(ALICE).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rename_moves_the_keys() {
+    let world = World::new().await;
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    world.aws.iam().rename_user(PROD, "alice", "alice.adler").unwrap();
+    let mut renamed = tagged();
+    renamed["detail"]["eventName"] = json!("UpdateUser");
+    renamed["detail"]["requestParameters"] = json!({"userName": "alice", "newUserName": "alice.adler"});
+    world.receive(&renamed, 1).await.unwrap().unwrap();
+    let key = world.story_of(KEY).await.key.unwrap().value;
+    assert_eq!(key.holder.subject, Subject::User("alice.adler".to_owned()));
+    let account = PROD.parse().unwrap();
+    assert_eq!(world.ledger().open_keys(&account, Some("alice.adler")).await.unwrap().len(), 1);
+    assert!(world.ledger().open_keys(&account, Some("alice")).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_key_leaves_the_index_and_stays_as_a_tombstone() {
+    let world = World::new().await;
+    let deleted = event("DeleteAccessKey", "e-deleted", "2026-05-04T10:00:00Z", KEY, "alice", "");
+    // Deletion first: the creation is told all the same, and does not wake the key.
+    world.receive(&deleted, 1).await.unwrap().unwrap();
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    let account = PROD.parse().unwrap();
+    assert!(world.ledger().open_keys(&account, None).await.unwrap().is_empty());
+    assert_eq!(world.story_of(KEY).await.key.unwrap().value.standing_word(), "Deleted");
+    assert_eq!(world.channel_texts().len(), 2);
+}
+
+/// Promise 5: one event failing stops nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_event_stops_no_other() {
+    let world = World::new().await;
+    let receives = world
+        .drain(&[json!({"detail": [1, 2]}), json!("not an object"), created(), json!({})], &Notify::new())
+        .await;
+    assert_eq!(receives, [1, 1, 1, 1]);
+    assert_eq!(world.story_of(KEY).await.facts.len(), 1);
+    assert_eq!(world.channel_texts().len(), 4, "three unreadable ones, one new key");
+}
+
+/// Promise 7: read by hand, nothing is posted; and old events never are.
+#[tokio::test(start_paused = true)]
+async fn what_is_read_by_hand_is_recorded_and_not_posted() {
+    let world = World::new().await;
+    let json = created().to_string();
+    let incoming = Incoming { json: json.as_bytes(), received: 1 };
+    let since = "2026-05-04T09:12:34Z".parse().unwrap();
+    for telling in [Telling::Nothing, Telling::Since(since), Telling::All] {
+        world.watch_telling(telling).event(&incoming, &world.invocation()).await.unwrap();
+    }
+    assert!(world.slack.calls().is_empty());
+    assert_eq!(world.story_of(KEY).await.facts.len(), 1);
+}
