@@ -1,5 +1,11 @@
-//! `DynamoDB`'s contract, held by the local AWS in the process and by dynoxide's own server on
+//! DynamoDB's contract, held by the local AWS in the process and by dynoxide's own server on
 //! loopback: the same requests, the same answers.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop loudly"
+)]
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
@@ -151,7 +157,7 @@ async fn read(
         .item
 }
 
-pub async fn a_table_is_made_described_and_not_made_twice(config: &SdkConfig) {
+pub(crate) async fn a_table_is_made_described_and_not_made_twice(config: &SdkConfig) {
     let client = Client::new(config);
     let described = || client.describe_table().table_name(TABLE).send();
     let absent = described().await.unwrap_err();
@@ -164,7 +170,7 @@ pub async fn a_table_is_made_described_and_not_made_twice(config: &SdkConfig) {
     assert_eq!(table.global_secondary_indexes()[0].index_name(), Some(INDEX));
 }
 
-pub async fn time_to_live_is_set_and_described(config: &SdkConfig) {
+pub(crate) async fn time_to_live_is_set_and_described(config: &SdkConfig) {
     let client = with_table(config).await;
     client
         .update_time_to_live()
@@ -180,7 +186,7 @@ pub async fn time_to_live_is_set_and_described(config: &SdkConfig) {
     assert_eq!(description.attribute_name(), Some("expires"));
 }
 
-pub async fn a_put_under_a_condition_is_refused_with_its_name(config: &SdkConfig) {
+pub(crate) async fn a_put_under_a_condition_is_refused_with_its_name(config: &SdkConfig) {
     let client = with_table(config).await;
     let write = || {
         client
@@ -198,7 +204,7 @@ pub async fn a_put_under_a_condition_is_refused_with_its_name(config: &SdkConfig
     assert!(refused.into_service_error().is_conditional_check_failed_exception());
 }
 
-pub async fn an_update_counts_and_gives_the_new_values(config: &SdkConfig) {
+pub(crate) async fn an_update_counts_and_gives_the_new_values(config: &SdkConfig) {
     let client = with_table(config).await;
     for expected in ["1", "2"] {
         let updated = client
@@ -217,7 +223,7 @@ pub async fn an_update_counts_and_gives_the_new_values(config: &SdkConfig) {
     }
 }
 
-pub async fn a_transaction_is_all_or_nothing_and_gives_its_reasons_in_order(config: &SdkConfig) {
+pub(crate) async fn a_transaction_is_all_or_nothing_and_gives_its_reasons_in_order(config: &SdkConfig) {
     let client = with_table(config).await;
     client.transact_write_items().transact_items(new_item("a", "1", None)).send().await.unwrap();
     let refused = client
@@ -272,7 +278,7 @@ pub async fn a_transaction_is_all_or_nothing_and_gives_its_reasons_in_order(conf
     assert!(read(&client, "d", "1").await.is_none());
 }
 
-pub async fn a_refused_condition_can_give_the_item_that_refused(config: &SdkConfig) {
+pub(crate) async fn a_refused_condition_can_give_the_item_that_refused(config: &SdkConfig) {
     use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
     let client = with_table(config).await;
     let write = |owner: &str| {
@@ -289,7 +295,7 @@ pub async fn a_refused_condition_can_give_the_item_that_refused(config: &SdkConf
     assert_eq!(item["owner"], text("ann"));
 }
 
-pub async fn a_repeated_token_does_nothing_twice(config: &SdkConfig) {
+pub(crate) async fn a_repeated_token_does_nothing_twice(config: &SdkConfig) {
     let client = with_table(config).await;
     let add = |token: &str, number: &str| {
         client
@@ -324,7 +330,7 @@ pub async fn a_repeated_token_does_nothing_twice(config: &SdkConfig) {
     assert_eq!(too_long.code(), Some("ValidationException"));
 }
 
-pub async fn transactions_that_cannot_be_are_refused_as_a_whole(config: &SdkConfig) {
+pub(crate) async fn transactions_that_cannot_be_are_refused_as_a_whole(config: &SdkConfig) {
     let client = with_table(config).await;
     let twice_one_item = client
         .transact_write_items()
@@ -351,7 +357,7 @@ pub async fn transactions_that_cannot_be_are_refused_as_a_whole(config: &SdkConf
     assert_eq!(absent.code(), Some("ResourceNotFoundException"));
 }
 
-pub async fn a_sparse_index_holds_what_has_its_key_and_pages(config: &SdkConfig) {
+pub(crate) async fn a_sparse_index_holds_what_has_its_key_and_pages(config: &SdkConfig) {
     let client = with_table(config).await;
     for number in 0..5 {
         let owner = (number != 2).then_some("ann");
@@ -382,7 +388,7 @@ pub async fn a_sparse_index_holds_what_has_its_key_and_pages(config: &SdkConfig)
     assert_eq!(found, [text("1"), text("3"), text("4")]);
 }
 
-pub async fn batches_and_transactions_read_back_what_was_written(config: &SdkConfig) {
+pub(crate) async fn batches_and_transactions_read_back_what_was_written(config: &SdkConfig) {
     let client = with_table(config).await;
     let write = |sk: &str| {
         let request = PutRequest::builder().item("pk", text("a")).item("sk", text(sk)).build().unwrap();
@@ -390,7 +396,7 @@ pub async fn batches_and_transactions_read_back_what_was_written(config: &SdkCon
     };
     let written =
         client.batch_write_item().request_items(TABLE, ["1", "2"].map(write).to_vec()).send().await.unwrap();
-    assert!(written.unprocessed_items().is_none_or(|left| left.is_empty()));
+    assert!(written.unprocessed_items().is_none_or(std::collections::HashMap::is_empty));
 
     let wanted = |sk: &str| {
         std::collections::HashMap::from([("pk".to_owned(), text("a")), ("sk".to_owned(), text(sk))])
@@ -422,7 +428,7 @@ pub async fn batches_and_transactions_read_back_what_was_written(config: &SdkCon
     assert_eq!(scanned.count(), 2);
 }
 
-pub async fn a_deleted_item_is_gone_from_table_and_index(config: &SdkConfig) {
+pub(crate) async fn a_deleted_item_is_gone_from_table_and_index(config: &SdkConfig) {
     let client = with_table(config).await;
     client.transact_write_items().transact_items(new_item("a", "1", Some("ann"))).send().await.unwrap();
     let deleted = client
@@ -449,7 +455,7 @@ pub async fn a_deleted_item_is_gone_from_table_and_index(config: &SdkConfig) {
     assert_eq!(found.count(), 0);
 }
 
-pub async fn mistakes_of_the_caller_carry_their_names(config: &SdkConfig) {
+pub(crate) async fn mistakes_of_the_caller_carry_their_names(config: &SdkConfig) {
     let client = with_table(config).await;
     let no_key = client.put_item().table_name(TABLE).item("pk", text("a")).send().await.unwrap_err();
     assert_eq!(no_key.code(), Some("ValidationException"));

@@ -4,6 +4,7 @@
 //! The configuration calls in an account of the counterpart with every right. Each function makes
 //! what it needs under names that begin with its `prefix`, so that one counterpart can be used for
 //! several runs, and deletes it at the end.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop loudly")]
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
@@ -13,7 +14,7 @@ use aws_sdk_iam::error::ProvideErrorMetadata as _;
 use aws_sdk_iam::types::{StatusType, Tag};
 
 /// All of the contract but for roles, one part after another.
-pub async fn holds(config: &SdkConfig, prefix: &str) {
+pub(crate) async fn holds(config: &SdkConfig, prefix: &str) {
     a_user_is_read_with_tags_path_and_id(config, prefix).await;
     keys_are_made_disabled_listed_and_deleted(config, prefix).await;
     a_rename_keeps_the_id_and_takes_the_keys_along(config, prefix).await;
@@ -58,7 +59,7 @@ async fn remove(client: &Client, user: &str) {
     client.delete_user().user_name(user).send().await.unwrap();
 }
 
-pub async fn a_user_is_read_with_tags_path_and_id(config: &SdkConfig, prefix: &str) {
+pub(crate) async fn a_user_is_read_with_tags_path_and_id(config: &SdkConfig, prefix: &str) {
     let client = Client::new(config);
     let name = format!("{prefix}-ann");
     let made = client
@@ -92,7 +93,7 @@ pub async fn a_user_is_read_with_tags_path_and_id(config: &SdkConfig, prefix: &s
     remove(&client, &name).await;
 }
 
-pub async fn keys_are_made_disabled_listed_and_deleted(config: &SdkConfig, prefix: &str) {
+pub(crate) async fn keys_are_made_disabled_listed_and_deleted(config: &SdkConfig, prefix: &str) {
     let client = Client::new(config);
     let name = format!("{prefix}-keys");
     make_user(&client, &name).await;
@@ -121,7 +122,7 @@ pub async fn keys_are_made_disabled_listed_and_deleted(config: &SdkConfig, prefi
     remove(&client, &name).await;
 }
 
-pub async fn a_rename_keeps_the_id_and_takes_the_keys_along(config: &SdkConfig, prefix: &str) {
+pub(crate) async fn a_rename_keeps_the_id_and_takes_the_keys_along(config: &SdkConfig, prefix: &str) {
     let client = Client::new(config);
     let (old, new) = (format!("{prefix}-old"), format!("{prefix}-new"));
     make_user(&client, &old).await;
@@ -134,7 +135,7 @@ pub async fn a_rename_keeps_the_id_and_takes_the_keys_along(config: &SdkConfig, 
     remove(&client, &new).await;
 }
 
-pub async fn what_is_not_there_is_no_such_entity(config: &SdkConfig, prefix: &str) {
+pub(crate) async fn what_is_not_there_is_no_such_entity(config: &SdkConfig, prefix: &str) {
     let client = Client::new(config);
     let nobody = format!("{prefix}-nobody");
     let error = client.get_user().user_name(&nobody).send().await.unwrap_err();
@@ -160,7 +161,7 @@ pub async fn what_is_not_there_is_no_such_entity(config: &SdkConfig, prefix: &st
     remove(&client, &somebody).await;
 }
 
-pub async fn limits_and_conflicts_are_refused(config: &SdkConfig, prefix: &str) {
+pub(crate) async fn limits_and_conflicts_are_refused(config: &SdkConfig, prefix: &str) {
     let client = Client::new(config);
     let name = format!("{prefix}-limits");
     make_user(&client, &name).await;
@@ -178,7 +179,7 @@ pub async fn limits_and_conflicts_are_refused(config: &SdkConfig, prefix: &str) 
     remove(&client, &name).await;
 }
 
-pub async fn tags_are_added_replaced_and_removed(config: &SdkConfig, prefix: &str) {
+pub(crate) async fn tags_are_added_replaced_and_removed(config: &SdkConfig, prefix: &str) {
     let client = Client::new(config);
     let name = format!("{prefix}-tags");
     make_user(&client, &name).await;
@@ -199,7 +200,7 @@ pub async fn tags_are_added_replaced_and_removed(config: &SdkConfig, prefix: &st
 }
 
 /// Assumes a role and gives a configuration that calls as it.
-pub async fn as_role(config: &SdkConfig, role_arn: &str, external_id: Option<&str>) -> SdkConfig {
+pub(crate) async fn as_role(config: &SdkConfig, role_arn: &str, external_id: Option<&str>) -> SdkConfig {
     let answer = aws_sdk_sts::Client::new(config)
         .assume_role()
         .role_arn(role_arn)
@@ -225,7 +226,7 @@ pub async fn as_role(config: &SdkConfig, role_arn: &str, external_id: Option<&st
 /// A role in another account acts there, under its own name; the whole contract holds for it.
 ///
 /// `role_arn` is of a role that exists, may do everything and wants this external id.
-pub async fn a_role_acts_in_its_own_account(
+pub(crate) async fn a_role_acts_in_its_own_account(
     config: &SdkConfig,
     role_arn: &str,
     external_id: Option<&str>,

@@ -79,7 +79,8 @@ impl Deployed {
 
     /// The line about one message.
     async fn line_of(&self, id: &str) -> Value {
-        self.function.wait_for_log(|line| line["message_id"] == id).await.unwrap()
+        let about = |line: &Value| line["message_id"] == id && line["outcome"].is_string();
+        self.function.wait_for_log(about).await.unwrap()
     }
 
     /// All values of a metric so far, by name, and by its dimension's value where it has one.
@@ -129,7 +130,12 @@ async fn the_watcher_takes_a_new_key_to_the_ledger_the_channel_and_the_owner_and
     let deployed = Deployed::new().await;
     let world = &deployed.world;
     let body = created().to_string();
-    assert_eq!(deployed.take(&[("m-1", &body, 1)]).await, Vec::<String>::new(), "{}", deployed.function.output());
+    assert_eq!(
+        deployed.take(&[("m-1", &body, 1)]).await,
+        Vec::<String>::new(),
+        "{}",
+        deployed.function.output()
+    );
 
     let story = world.story_of(KEY).await;
     assert_eq!(story.key.as_ref().unwrap().value.standing_word(), "Active");
@@ -168,7 +174,8 @@ async fn one_bad_message_keeps_no_other_from_being_done() {
     let world = &deployed.world;
     // An account whose reader role is missing: its owners cannot be told, not even on the second try.
     world.aws.iam().add_account(STAGING).unwrap();
-    let mut elsewhere = event("CreateAccessKey", "e-staging", "2026-05-04T09:12:33Z", "AKIASTAGING", "eve", "Active");
+    let mut elsewhere =
+        event("CreateAccessKey", "e-staging", "2026-05-04T09:12:33Z", "AKIASTAGING", "eve", "Active");
     elsewhere["account"] = json!(STAGING);
     elsewhere["detail"]["recipientAccountId"] = json!(STAGING);
     let (bad, good, odd) = (elsewhere.to_string(), created().to_string(), unreadable().to_string());
@@ -255,7 +262,10 @@ async fn no_input_stops_the_watcher() {
     for odd in [json!({"hello": 1}), json!([]), json!(null)] {
         let answered = deployed.api.invoke(&odd).await.unwrap();
         let Answered::Error(error) = answered else { panic!("{answered:?}") };
-        assert!(error["errorMessage"].as_str().unwrap().contains("expected a batch of SQS messages"), "{error}");
+        assert!(
+            error["errorMessage"].as_str().unwrap().contains("expected a batch of SQS messages"),
+            "{error}"
+        );
     }
     assert_eq!(deployed.invoke(vec![json!({}), json!(7)]).await, Vec::<String>::new());
 

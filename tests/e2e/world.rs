@@ -153,15 +153,16 @@ impl World {
             tokio::time::sleep_until(queued.visible).await;
             queued.received += 1;
             receives[id] = queued.received;
-            assert!(queued.received < 400, "event {id} never gets done");
-            let wait = match self.receive_bytes(&queued.json, queued.received, slack_crash).await {
+            let outcome = self.receive_bytes(&queued.json, queued.received, slack_crash).await;
+            assert!(queued.received < 400, "event {id} never gets done: {outcome:?}");
+            // Later each time, and never before another try makes sense.
+            let growing = Duration::from_secs(5 << queued.received.min(7));
+            let wait = match outcome {
                 Some(Ok(_)) => continue,
-                Some(Err(error)) => {
-                    error.retry_after().unwrap_or_else(|| Duration::from_secs(5 << queued.received.min(7)))
-                }
+                Some(Err(error)) => error.retry_after().unwrap_or_default().max(growing),
                 None => VISIBILITY,
             };
-            queued.visible = Instant::now() + wait.max(Duration::from_secs(1));
+            queued.visible = Instant::now() + wait;
             queue.insert(id, queued);
         }
         receives

@@ -32,9 +32,9 @@ use tokio::{
 };
 
 /// How long a story waits for a function before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The time an invocation has unless a story says otherwise.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 /// How the function answered an invocation.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,11 +117,7 @@ impl RuntimeApi {
     }
 
     /// Starts a function's program with what Lambda gives it, and `environment`, and nothing else.
-    pub fn start_function(
-        &self,
-        program: &Path,
-        environment: &[(&str, &str)],
-    ) -> std::io::Result<Function> {
+    pub fn start_function(&self, program: &Path, environment: &[(&str, &str)]) -> std::io::Result<Function> {
         let mut child = Command::new(program)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", self.address.to_string())

@@ -286,7 +286,8 @@ async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble>
         let Outcome::Key(event) = &outcome else {
             return Err(broken(sample.name, "the story tells of keys, and this is no key's event"));
         };
-        let by = shown(&event.call.actor.display_name(), 30);
+        let actor = &event.call.actor;
+        let by = shown(&actor.role.as_ref().map_or_else(|| actor.display_name(), |role| role.role.clone()), 30);
         let whose = shown(event.subject.user().unwrap_or("root"), 30);
         let deed = match &event.change {
             KeyChange::Created { .. } if by == whose => format!("{by} creates an access key"),
@@ -298,8 +299,15 @@ async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble>
         output.line(&output.styled(Style::Bold, &line));
         let is_the_alarming_one = event.key_id == STORY_KEY && matches!(event.change, KeyChange::Created { .. });
         if is_the_alarming_one {
-            for message in told.messages.iter().filter(|message| message.channel == CHANNEL) {
-                output.print(&draw(&message.to_value(), output.width, output.colour));
+            for message in &told.messages {
+                if message.channel == CHANNEL {
+                    output.print(&draw(&message.to_value(), output.width, output.colour));
+                } else {
+                    // Of the owner's message, what the phone shows.
+                    let sentence = serde_json::json!({ "text": message.text });
+                    output.line("And to alice directly:");
+                    output.print(&draw(&sentence, output.width, output.colour));
+                }
             }
         }
     }
@@ -373,7 +381,8 @@ mod tests {
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .collect();
             there.sort();
-            let here: Vec<String> = samples.iter().map(|sample| format!("{}.json", sample.name)).collect();
+            let mut here: Vec<String> = samples.iter().map(|sample| format!("{}.json", sample.name)).collect();
+            here.sort();
             assert_eq!(here, there);
         }
     }

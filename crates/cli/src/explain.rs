@@ -1,16 +1,19 @@
 //! `keytide explain`: what the reader makes of each event. Nothing is stored, nobody is told.
 
-use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf};
+use std::{borrow::Cow, collections::BTreeMap, ops::ControlFlow, path::PathBuf};
 
 use jiff::Timestamp;
-use keytide_core::cloudtrail::{self, Actor, Call, KeyEventKind, Outcome, Partial, Status, Subject};
+use keytide_core::cloudtrail::{
+    self, Actor, ActorKind, Call, KeyEventKind, Outcome, Partial, Status, Subject,
+};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     Ended, Trouble,
     args::{ExplainArgs, ExplainFormat},
     input::{self, Item},
-    output::{Output, Style, safe_json, shown},
+    output::{Output, Style, counted, safe_json, shown},
 };
 
 /// One line of `--format json`. Its fields and their order are a promise; what is absent is null.
@@ -19,7 +22,7 @@ struct Explanation<'a> {
     file: &'a str,
     outcome: &'static str,
     kind: Option<&'static str>,
-    status: Option<&'a str>,
+    status: Option<Cow<'a, str>>,
     account: Option<&'a str>,
     key_id: Option<&'a str>,
     subject: ExplainedSubject<'a>,
@@ -36,7 +39,7 @@ struct Explanation<'a> {
 struct ExplainedSubject<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    name: Option<&'a str>,
+    name: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -62,10 +65,13 @@ pub(crate) fn run(args: &ExplainArgs, output: &mut Output) -> Result<Ended, Trou
         let outcome = match item {
             Item::Event { origin, json } => {
                 let outcome = cloudtrail::read(&json);
-                let explanation = Explanation::of(&origin.file, &outcome);
+                let mut explanation = Explanation::of(&origin.file, &outcome);
+                if let Outcome::Unreadable(partial) = &outcome {
+                    explanation.add_glimpse(&json, partial);
+                }
                 match args.format {
                     ExplainFormat::Json => print_json(&explanation, output),
-                    ExplainFormat::Text => print_text(&origin.to_string(), &explanation, output),
+                    ExplainFormat::Text => print_text(&origin.heading(), &explanation, output),
                 }
                 explanation.outcome
             }
@@ -95,19 +101,20 @@ pub(crate) fn run(args: &ExplainArgs, output: &mut Output) -> Result<Ended, Trou
     let of = |outcome| count.get(outcome).copied().unwrap_or_default();
     let total: u64 = count.values().sum();
     let mut summary = format!(
-        "{total} events in {} files: {} of keys, {} failed calls, {} of owners, {} not about keys, {} unreadable",
-        tally.files,
+        "{} in {}: {} of keys, {}, {} of owners, {} not about keys, {} unreadable",
+        counted(total, "event"),
+        counted(tally.files, "file"),
         of(KEY_EVENT),
-        of(FAILED_CALL),
+        counted(of(FAILED_CALL), "failed call"),
         of(OWNER_EVENT),
         of(NOT_A_KEY_EVENT),
         of(UNREADABLE),
     );
     if tally.ignored > 0 {
-        summary.push_str(&format!("; {} other files in folders were left alone", tally.ignored));
+        summary.push_str(&format!("; {} in folders left alone", counted(tally.ignored, "other file")));
     }
     if bad_files > 0 {
-        summary.push_str(&format!("; {bad_files} files could not be read"));
+        summary.push_str(&format!("; {} could not be read", counted(bad_files, "file")));
     }
     output.remark(&summary);
     Ok(if of(UNREADABLE) > 0 || bad_files > 0 { Ended::SomeFailed } else { Ended::Done })
@@ -118,7 +125,7 @@ impl<'a> Explanation<'a> {
         match outcome {
             Outcome::Key(event) => Self {
                 kind: Some(event.change.kind().as_str()),
-                status: event.change.status().map(Status::as_str),
+                status: event.change.status().map(|status| Cow::Borrowed(status.as_str())),
                 key_id: Some(&event.key_id),
                 subject: ExplainedSubject::of(&event.subject),
                 reason: sentences(&event.call.notes),
@@ -134,7 +141,7 @@ impl<'a> Explanation<'a> {
                 }
                 Self {
                     kind: failed.kind.map(KeyEventKind::as_str),
-                    status: failed.status.as_ref().map(Status::as_str),
+                    status: failed.status.as_ref().map(|status| Cow::Borrowed(status.as_str())),
                     key_id: failed.key_id.as_deref(),
                     subject: ExplainedSubject::of(&failed.subject),
                     reason: Some(reason),
@@ -147,7 +154,7 @@ impl<'a> Explanation<'a> {
                     reason = format!("{reason}; {notes}");
                 }
                 Self {
-                    subject: ExplainedSubject { kind: "user", name: Some(&event.user) },
+                    subject: ExplainedSubject { kind: "user", name: Some(Cow::Borrowed(&event.user)) },
                     reason: Some(reason),
                     ..Self::of_call(file, OWNER_EVENT, &event.call)
                 }
@@ -221,6 +228,34 @@ impl<'a> Explanation<'a> {
     }
 }
 
+impl Explanation<'_> {
+    /// Adds what an unreadable event about a key still shows: the status, and whose key it is. It is there
+    /// to be looked at; nothing is ever decided by it.
+    fn add_glimpse(&mut self, json: &[u8], partial: &Partial) {
+        let Ok(event) = serde_json::from_slice::<Value>(json) else { return };
+        let record = event.get("detail").unwrap_or(&event);
+        if self.kind.is_none() {
+            return;
+        }
+        let text = |path: &str| record.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let made = text("/responseElements/accessKey/status");
+        self.status = made.or_else(|| text("/requestParameters/status")).map(Cow::Owned);
+        let named = text("/responseElements/accessKey/userName");
+        if let Some(name) = named.or_else(|| text("/requestParameters/userName")) {
+            self.subject = ExplainedSubject { kind: "user", name: Some(Cow::Owned(name)) };
+        } else if partial.account.is_none() || partial.actor.account.as_deref() == self.account {
+            // Nobody is named: then it is the caller's own, if the caller can have a key.
+            self.subject = match (&partial.actor.kind, &partial.actor.name) {
+                (ActorKind::Root, _) => ExplainedSubject { kind: "root", name: None },
+                (ActorKind::IamUser, Some(name)) => {
+                    ExplainedSubject { kind: "user", name: Some(Cow::Owned(name.clone())) }
+                }
+                _ => ExplainedSubject { kind: "unknown", name: None },
+            };
+        }
+    }
+}
+
 impl<'a> ExplainedSubject<'a> {
     fn of(subject: &'a Subject) -> Self {
         let kind = match subject {
@@ -228,7 +263,7 @@ impl<'a> ExplainedSubject<'a> {
             Subject::Root => "root",
             Subject::Unknown => "unknown",
         };
-        Self { kind, name: subject.user() }
+        Self { kind, name: subject.user().map(Cow::Borrowed) }
     }
 }
 
@@ -262,13 +297,13 @@ fn print_json(explanation: &Explanation<'_>, output: &mut Output) {
 fn print_text(place: &str, explanation: &Explanation<'_>, output: &mut Output) {
     let Explanation { outcome, kind, status, account, key_id, subject, actor, .. } = explanation;
     let key = key_id.map_or_else(|| "a key".to_owned(), |id| shown(id, 128));
-    let owner = match (subject.kind, subject.name) {
+    let owner = match (subject.kind, &subject.name) {
         (_, Some(name)) => shown(name, 64),
         ("root", None) => "root".to_owned(),
         _ => "an unknown user".to_owned(),
     };
     let account = account.map_or_else(|| "an unknown account".to_owned(), |account| format!("account {account}"));
-    let status = status.map(|status| shown(status, 40));
+    let status = status.as_deref().map(|status| shown(status, 40));
     let change = match (*kind, &status) {
         (Some("created"), _) => format!("key {key} of {owner} created"),
         (Some("deleted"), _) => format!("key {key} of {owner} deleted"),
@@ -308,14 +343,18 @@ fn circumstances(explanation: &Explanation<'_>) -> String {
     let Explanation { actor, at, source, user_agent, mfa, .. } = explanation;
     let kind = actor.kind.map(|kind| shown(kind, 40));
     let mut parts = vec![match (actor.name.or(actor.arn), kind) {
+        (_, Some(kind)) if kind == "Root" => "by root".to_owned(),
         (Some(name), Some(kind)) => format!("by {} ({kind})", shown(name, 128)),
         (None, Some(kind)) => format!("by {kind}"),
         (_, None) => "by somebody the event does not name".to_owned(),
     }];
     parts.extend(at.map(|at| at.to_string()));
     parts.extend(source.map(|source| format!("from {}", shown(source, 64))));
-    // The first word names the program; the rest is versions.
-    let program = user_agent.and_then(|agent| agent.split_whitespace().next());
+    // Where the first word is a program and its version, the rest is more versions.
+    let program = user_agent.map(|agent| match agent.split_whitespace().next() {
+        Some(first) if first.contains('/') => first,
+        _ => agent,
+    });
     parts.extend(program.map(|program| format!("with {}", shown(program, 40))));
     parts.push(match mfa {
         Some(true) => "MFA".to_owned(),

@@ -27,6 +27,7 @@ use keytide_slack::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::{Instant, sleep},
 };
 
@@ -34,7 +35,7 @@ use crate::{
     Ended, Environment, Trouble,
     args::{IngestArgs, LedgerChoice},
     input::{self, Item, Origin},
-    output::{Output, Style, shown},
+    output::{Output, Style, counted, shown},
     store::{self, IfMissing},
 };
 
@@ -234,11 +235,11 @@ impl Counts {
         some(self.bad_files, "files that could not be read");
         some(self.ignored, "other files in folders left alone");
         let extent = if self.stopped {
-            "events, and then stopped".to_owned()
+            "until it stopped".to_owned()
         } else {
-            format!("events in {} files", self.files)
+            format!("in {}", counted(self.files, "file"))
         };
-        format!("{} {extent}: {}", self.events, parts.join(", "))
+        format!("{} {extent}: {}", counted(self.events, "event"), parts.join(", "))
     }
 
     fn ended(&self) -> Ended {
@@ -276,8 +277,8 @@ async fn take_all<P: Post + 'static>(
     output: &mut Output,
 ) -> Result<Counts, Trouble> {
     let watch = Arc::new(watch);
-    let lanes: Vec<mpsc::Sender<Job>> =
-        (0..LANES).map(|_| lane(Arc::clone(&watch), plan.invocation.clone())).collect();
+    let (lanes, at_work): (Vec<mpsc::Sender<Job>>, Vec<JoinHandle<()>>) =
+        (0..LANES).map(|_| lane(Arc::clone(&watch), plan.invocation.clone())).unzip();
     let (items, mut inputs) = mpsc::channel(WINDOW);
     let paths = args.paths.clone();
     let reader = tokio::task::spawn_blocking(move || {
@@ -296,7 +297,10 @@ async fn take_all<P: Post + 'static>(
             continue;
         };
         let outcome = cloudtrail::read(&json);
-        if matches!(outcome, Outcome::NotOurs(_)) {
+        if let Some(reason) = is_nothing(&outcome) {
+            let Origin { file, line, .. } = origin;
+            waiting.push_back(Waiting::Bad(Item::BadEvent { file, line, column: None, reason }));
+        } else if matches!(outcome, Outcome::NotOurs(_)) {
             waiting.push_back(Waiting::NotOurs(origin));
         } else if is_refused(&outcome, plan) {
             waiting.push_back(Waiting::Refused(origin));
@@ -328,6 +332,11 @@ async fn take_all<P: Post + 'static>(
     }
     drop(inputs);
     settle(&mut waiting, 0, plan, &mut counts, output).await;
+    drop(lanes);
+    for lane in at_work {
+        // A lane that panicked has been told of: its events failed.
+        let _ = lane.await;
+    }
     if !counts.stopped {
         // One that was stopped may wait for standard input for ever.
         let tally = reader.await.map_err(|error| Trouble::Failed(format!("reading the inputs: {error}")))?;
@@ -337,15 +346,18 @@ async fn take_all<P: Post + 'static>(
 }
 
 /// Takes events one after another; events of one key take the same lane.
-fn lane<P: Post + 'static>(watch: Arc<Watch<P>>, invocation: Invocation) -> mpsc::Sender<Job> {
+fn lane<P: Post + 'static>(
+    watch: Arc<Watch<P>>,
+    invocation: Invocation,
+) -> (mpsc::Sender<Job>, JoinHandle<()>) {
     let (jobs, mut next) = mpsc::channel::<Job>(WINDOW);
-    tokio::spawn(async move {
+    let at_work = tokio::spawn(async move {
         while let Some(Job { json, answer }) = next.recv().await {
             // Nobody waits for the answer where the run was stopped.
             let _ = answer.send(take(&watch, &json, &invocation).await);
         }
     });
-    jobs
+    (jobs, at_work)
 }
 
 fn lane_of(outcome: &Outcome) -> usize {
@@ -388,6 +400,14 @@ fn worth_another_try(error: &WatchError, tries: u32) -> Option<Duration> {
             troubles.iter().all(passes).then(|| error.retry_after().unwrap_or(growing))
         }
     }
+}
+
+/// Whether this has nothing of an event at all, and why. The watcher tells even of such, since it came as an
+/// event; from a file it is most likely something else.
+fn is_nothing(outcome: &Outcome) -> Option<String> {
+    let Outcome::Unreadable(partial) = outcome else { return None };
+    let is_nothing = partial.event_id.is_none() && partial.envelope_id.is_none() && partial.event_name.is_none();
+    is_nothing.then(|| partial.reason.clone())
 }
 
 /// Whether recording this event in silence would keep the watcher from telling of it.
@@ -510,7 +530,7 @@ fn tell_record(origin: &Origin, record: &Record, plan: &Plan, counts: &mut Count
         };
         let posted = record.sent.iter().any(|(recipient, _)| *recipient == name.recipient);
         let how = if posted { "posted" } else { "not posted" };
-        let heading = format!("{origin}: to {to}, {how}");
+        let heading = format!("{}: to {to}, {how}", origin.heading());
         output.line(&output.styled(Style::Dim, &heading));
         output.print(&drawn(&message, output));
         output.line("");

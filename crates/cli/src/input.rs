@@ -57,11 +57,23 @@ pub(crate) struct Tally {
 /// What takes the items; it may have had enough.
 type Sink<'a> = &'a mut dyn FnMut(Item) -> ControlFlow<()>;
 
+/// `FILE:LINE`, and which event where the line does not tell.
 impl std::fmt::Display for Origin {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}:{}", shown(&self.file, 300), self.line)?;
         // In JSON lines the number says nothing new.
         if self.number == self.line { Ok(()) } else { write!(formatter, " (event {})", self.number) }
+    }
+}
+
+impl Origin {
+    /// The same for a heading: of a file with one event, the file's name is enough.
+    pub(crate) fn heading(&self) -> String {
+        match (self.line, self.number) {
+            (1, 1) => shown(&self.file, 300),
+            (1, number) => format!("{} (event {number})", shown(&self.file, 300)),
+            _ => self.to_string(),
+        }
     }
 }
 

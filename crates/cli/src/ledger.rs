@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::{
     Ended, Trouble,
     args::{ExplainFormat, LedgerArgs, LedgerChoice, LedgerCommand, ListArgs, ListFormat, ShowArgs, StatusChoice},
-    output::{Output, Style, safe_json, shown, table},
+    output::{Output, Style, counted, safe_json, shown, table},
     store::{self, IfMissing, Store},
 };
 
@@ -106,11 +106,11 @@ async fn list(args: &ListArgs, now: Timestamp, output: &mut Output) -> Result<En
                 "No keys yet: `keytide ingest` takes events into a ledger.".to_owned()
             }
             0 => "No key is so.".to_owned(),
-            1 => "1 key".to_owned(),
-            count => format!("{count} keys"),
+            count => counted(count as u64, "key"),
         });
         if deleted > 0 && args.status.is_none() {
-            output.remark(&format!("{deleted} deleted ones are not shown: --status Deleted lists them"));
+            let deleted = counted(deleted as u64, "deleted key");
+            output.remark(&format!("{deleted} not shown: --status Deleted lists them"));
         }
     }
     Ok(Ended::Done)
@@ -153,13 +153,13 @@ fn slack_id_of(key: &Key) -> Option<&str> {
 fn key_table(rows: &[Row<'_>]) -> String {
     let cells = |row: &Row<'_>| {
         vec![
-            shown(row.key_id, 40),
+            shown(row.key_id, 24),
             row.account.to_owned(),
-            row.user.map_or_else(|| format!("({})", row.holder), |user| shown(user, 40)),
+            row.user.map_or_else(|| format!("({})", row.holder), |user| shown(user, 20)),
             if row.unsettled { format!("{}?", shown(row.status, 20)) } else { shown(row.status, 20) },
             row.age_days.map_or_else(|| "-".to_owned(), |days| days.to_string()),
             row.created.map_or_else(|| "-".to_owned(), day),
-            row.created_by.as_deref().map_or_else(|| "-".to_owned(), |by| shown(by, 30)),
+            row.created_by.as_deref().map_or_else(|| "-".to_owned(), |by| shown(by, 20)),
             row.owner_slack_id.unwrap_or("-").to_owned(),
         ]
     };
@@ -339,7 +339,7 @@ fn state(key: &Key, row: &Row<'_>) -> Vec<(&'static str, String)> {
     }
     if let Some(days) = row.age_days {
         let word = if key.deletion.is_some() { "lived" } else { "age" };
-        lines.push((word, format!("{days} days")));
+        lines.push((word, counted(days.unsigned_abs(), "day")));
     }
     lines
 }

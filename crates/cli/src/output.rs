@@ -168,6 +168,12 @@ pub(crate) fn shown(text: &str, longest: usize) -> String {
     cut
 }
 
+/// A number of things, in words: `1 event`, `2 events`.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
+}
+
 /// One line of JSON in which nothing is left that a terminal would obey: the same JSON, with control and
 /// format characters beyond ASCII written as escapes. (JSON itself escapes those within.)
 pub(crate) fn safe_json(json: &str) -> String {

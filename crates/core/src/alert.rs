@@ -91,7 +91,7 @@ impl Announcement {
 }
 
 /// Which of our roles made this call, if one did. A role of that name in another account is not ours.
-fn own_role<'a>(rules: &'a AlertRules, call: &Call) -> Option<&'a str> {
+pub fn own_role<'a>(rules: &'a AlertRules, call: &Call) -> Option<&'a str> {
     let role = call.actor.role.as_ref()?;
     if call.actor.kind != ActorKind::AssumedRole || role.account.as_deref() != Some(call.account.as_str()) {
         return None;

@@ -12,7 +12,7 @@ const REMEMBERED_CALLS: usize = 16_384;
 /// A service that the simulation has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
-    /// Amazon `DynamoDB`, answered by dynoxide.
+    /// Amazon DynamoDB, answered by dynoxide.
     DynamoDb,
     /// AWS Identity and Access Management.
     Iam,

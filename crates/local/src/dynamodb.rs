@@ -1,4 +1,4 @@
-//! `DynamoDB`, answered by dynoxide on `SQLite`, in memory or in a file.
+//! DynamoDB, answered by dynoxide on SQLite, in memory or in a file.
 
 mod lag;
 mod tokens;
@@ -18,7 +18,7 @@ use self::tokens::{Known, Tokens};
 use crate::answer::{Answer, JSON_1_0};
 use crate::error::LocalError;
 
-/// The first bytes of every `SQLite` database (its file format's documentation, section 1.3).
+/// The first bytes of every SQLite database (its file format's documentation, section 1.3).
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 pub(crate) struct DynamoDb {
@@ -136,7 +136,7 @@ impl DynamoDb {
     }
 }
 
-/// Says what is wrong with a path in words of files, before `SQLite` says it in words of databases.
+/// Says what is wrong with a path in words of files, before SQLite says it in words of databases.
 fn check_file(path: &Path) -> Result<(), LocalError> {
     let unusable = |source: io::Error| match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -236,7 +236,7 @@ fn refused(operation: &str, error: DynoxideError) -> Answer {
     Answer { status: error.status_code(), content_type: JSON_1_0, body: error.to_json(), query_error: None }
 }
 
-/// A request that cannot be read: the kinds of refusal that `DynamoDB` tells apart, by the marks
+/// A request that cannot be read: the kinds of refusal that DynamoDB tells apart, by the marks
 /// that dynoxide's readers put in front of their messages.
 fn unreadable(operation: &str, error: &serde_json::Error) -> Answer {
     if error.is_syntax() || error.is_eof() {

@@ -20,18 +20,18 @@ pub enum Fault {
     ConnectionErrorBefore,
     /// It is done, then the connection breaks.
     ConnectionErrorAfter,
-    /// The service refuses for now, in its own shape (`DynamoDB`: `ThrottlingException`).
+    /// The service refuses for now, in its own shape (DynamoDB: `ThrottlingException`).
     Throttle,
-    /// `DynamoDB`'s `ProvisionedThroughputExceededException`; elsewhere like [`Self::Throttle`].
+    /// DynamoDB's `ProvisionedThroughputExceededException`; elsewhere like [`Self::Throttle`].
     ThroughputExceeded,
-    /// `DynamoDB` cancels a transaction with the reason `ThrottlingError`. Other operations do not
+    /// DynamoDB cancels a transaction with the reason `ThrottlingError`. Other operations do not
     /// know it.
     TransactionThrottled,
-    /// `DynamoDB` finds another transaction at work on an item: a transaction is cancelled with the
+    /// DynamoDB finds another transaction at work on an item: a transaction is cancelled with the
     /// reason `TransactionConflict`, a single write gets a `TransactionConflictException`. Other
     /// operations do not know it.
     TransactionConflict,
-    /// `DynamoDB` still works on a transaction with this very token. Other operations do not know it.
+    /// DynamoDB still works on a transaction with this very token. Other operations do not know it.
     TransactionInProgress,
     /// The service fails by its own fault, in its own shape (5xx).
     ServerError,

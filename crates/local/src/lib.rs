@@ -1,7 +1,7 @@
 //! A whole small AWS in the process, for the demo and the tests.
 //!
 //! [`LocalAws`] stands behind the SDK's own `HttpClient`: the adapters that speak with the real AWS
-//! speak with this one unchanged, without a socket. `DynamoDB` is dynoxide, on `SQLite` in memory or
+//! speak with this one unchanged, without a socket. DynamoDB is dynoxide, on SQLite in memory or
 //! in a file; IAM, STS, Secrets Manager and SQS are a small simulation with accounts kept apart.
 //! It can fail as the real one does: see [`Faults`].
 
@@ -74,7 +74,7 @@ impl LocalAws {
         Ok(Self::with(DynamoDb::in_memory()?))
     }
 
-    /// An AWS whose `DynamoDB` tables stand in a file, made if it does not exist.
+    /// An AWS whose DynamoDB tables stand in a file, made if it does not exist.
     pub fn in_file(path: &Path) -> Result<Self, LocalError> {
         Ok(Self::with(DynamoDb::in_file(path)?))
     }
@@ -144,7 +144,7 @@ impl LocalAws {
         &self.parts.calls
     }
 
-    /// Queries of `DynamoDB`'s secondary indexes do not see the latest `writes` writes, until this
+    /// Queries of DynamoDB's secondary indexes do not see the latest `writes` writes, until this
     /// is set to `None`.
     pub fn set_index_lag(&self, writes: Option<usize>) -> Result<(), LocalError> {
         self.parts.dynamodb.set_index_lag(writes)

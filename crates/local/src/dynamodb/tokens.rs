@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// `DynamoDB` knows a token for ten minutes. Here it is the latest so many transactions: a caller
+/// DynamoDB knows a token for ten minutes. Here it is the latest so many transactions: a caller
 /// that repeats one does so at once, and memory stays flat.
 const KNOWN_TOKENS: usize = 1_024;
 
-/// A token's longest form (`DynamoDB`'s API reference, `TransactWriteItems`).
+/// A token's longest form (DynamoDB's API reference, `TransactWriteItems`).
 const LONGEST_TOKEN: usize = 36;
 
 pub(super) fn well_formed(token: &str) -> bool {

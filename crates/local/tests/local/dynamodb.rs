@@ -1,4 +1,4 @@
-//! `DynamoDB`: tables, conditions, transactions, indexes.
+//! DynamoDB: tables, conditions, transactions, indexes.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;

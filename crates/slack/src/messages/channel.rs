@@ -204,7 +204,7 @@ pub(super) fn failed_sentence(notice: &Notice<'_>, failed: &FailedCall) -> Marku
 
 fn failed_call(notice: &Notice<'_>, failed: &FailedCall) -> Draft {
     let call = &failed.call;
-    let ours = words::is_own_role(notice.rules, call);
+    let ours = alert::own_role(notice.rules, call).is_some();
     let mut fields = vec![field("Error", Markup::new().code(&failed.error_code, NAME))];
     fields.extend(words::caller_fields(notice, call, "Tried by"));
     if let Some(key_id) = &failed.key_id {
@@ -296,7 +296,7 @@ fn consequence(tag: &str) -> Option<&'static str> {
 
 fn owner_event(notice: &Notice<'_>, event: &OwnerEvent) -> Draft {
     let call = &event.call;
-    let ours = words::is_own_role(notice.rules, call);
+    let ours = alert::own_role(notice.rules, call).is_some();
     let mut sentence = owner_sentence(notice, event);
     let what = match &event.change {
         OwnerChange::Tagged { .. } => "User tags changed",

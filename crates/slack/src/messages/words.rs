@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use keytide_core::{
     AccountId, AccountNames,
-    alert::{AlertRules, is_same_user},
+    alert::is_same_user,
     cloudtrail::{Actor, ActorKind, Call, KeyEvent, Status, Subject},
     fact::{Fact, FactBody},
     owner::{OwnerReport, SlackIdTag},
@@ -272,15 +272,6 @@ pub(super) fn is_plain_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.len() <= 128
         && name.chars().all(|character| character.is_ascii_alphanumeric() || "+=,.@_-".contains(character))
-}
-
-/// Whether a call was made with one of keytide's own roles, in the key's account.
-pub(super) fn is_own_role(rules: &AlertRules, call: &Call) -> bool {
-    call.actor.kind == ActorKind::AssumedRole
-        && call.actor.role.as_ref().is_some_and(|role| {
-            role.account.as_deref() == Some(call.account.as_str())
-                && [&rules.own_roles.reader, &rules.own_roles.disabler].contains(&&role.role)
-        })
 }
 
 /// Why a call with one of our roles is critical.
