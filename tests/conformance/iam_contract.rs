@@ -13,13 +13,12 @@ use aws_sdk_iam::Client;
 use aws_sdk_iam::error::ProvideErrorMetadata as _;
 use aws_sdk_iam::types::{StatusType, Tag};
 
-/// All of the contract but for roles, one part after another.
+/// All of the contract that every counterpart keeps, one part after another. Roles and limits are apart.
 pub(crate) async fn holds(config: &SdkConfig, prefix: &str) {
     a_user_is_read_with_tags_path_and_id(config, prefix).await;
     keys_are_made_disabled_listed_and_deleted(config, prefix).await;
     a_rename_keeps_the_id_and_takes_the_keys_along(config, prefix).await;
     what_is_not_there_is_no_such_entity(config, prefix).await;
-    limits_and_conflicts_are_refused(config, prefix).await;
     tags_are_added_replaced_and_removed(config, prefix).await;
 }
 
@@ -42,7 +41,6 @@ async fn keys_of(client: &Client, user: &str) -> Vec<(String, StatusType)> {
     let mut keys = Vec::new();
     while let Some(page) = pages.next().await {
         for key in page.unwrap().access_key_metadata() {
-            assert_eq!(key.user_name(), Some(user));
             assert!(key.create_date().is_some());
             keys.push((key.access_key_id().unwrap().to_owned(), key.status().unwrap().clone()));
         }
@@ -72,7 +70,8 @@ pub(crate) async fn a_user_is_read_with_tags_path_and_id(config: &SdkConfig, pre
         .await
         .unwrap();
     let made = made.user().unwrap();
-    assert!(made.user_id().starts_with("AIDA"), "{}", made.user_id());
+    // moto's ids have no prefix; that ours have it is a test of our own.
+    assert!(made.user_id().len() >= 16, "{}", made.user_id());
 
     let read = client.get_user().user_name(&name).send().await.unwrap();
     let read = read.user().unwrap();
@@ -112,6 +111,9 @@ pub(crate) async fn keys_are_made_disabled_listed_and_deleted(config: &SdkConfig
     let mut expected = vec![(first.clone(), StatusType::Inactive), (second.clone(), StatusType::Active)];
     expected.sort();
     assert_eq!(keys_of(&client, &name).await, expected);
+    // Not asked after a rename: moto lists the key under the new name and still shows the old one.
+    let listed = client.list_access_keys().user_name(&name).send().await.unwrap();
+    assert!(listed.access_key_metadata().iter().all(|key| key.user_name() == Some(name.as_str())));
 
     let used = client.get_access_key_last_used().access_key_id(&second).send().await.unwrap();
     assert_eq!(used.user_name(), Some(name.as_str()));
@@ -161,6 +163,7 @@ pub(crate) async fn what_is_not_there_is_no_such_entity(config: &SdkConfig, pref
     remove(&client, &somebody).await;
 }
 
+/// AWS's limits: moto 5.2.5 deletes a user who still has keys, so only our simulation is held to this.
 pub(crate) async fn limits_and_conflicts_are_refused(config: &SdkConfig, prefix: &str) {
     let client = Client::new(config);
     let name = format!("{prefix}-limits");
@@ -268,6 +271,15 @@ mod local {
         let config = aws.sdk_config_in(MEMBER);
         aws.iam().add_account(MEMBER).unwrap();
         super::holds(&config, "contract").await;
+        super::limits_and_conflicts_are_refused(&config, "limits").await;
+    }
+
+    #[tokio::test]
+    async fn a_users_id_begins_as_in_aws() {
+        let aws = LocalAws::in_memory().unwrap();
+        aws.iam().add_account(MEMBER).unwrap();
+        let id = aws.iam().add_user(MEMBER, "ann", "/", &[]).unwrap();
+        assert!(id.starts_with("AIDA"), "{id}");
     }
 
     #[tokio::test]

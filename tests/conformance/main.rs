@@ -1,13 +1,7 @@
 //! The same contract held against our simulation and against what others wrote; and the workspace's shape.
 //!
 //! What needs Python 3 and pinned tools is behind the feature `counterparts`, which `make test` turns on.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says so by failing"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
 #[cfg(feature = "counterparts")]
 mod counterparts;

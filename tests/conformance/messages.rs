@@ -1,5 +1,5 @@
 //! Every message that keytide writes, judged: by our own check of what others miss, and, with the feature
-//! `counterparts`, by slack_sdk's models and by @slack/types.
+//! `counterparts`, by `slack_sdk`'s models and by `@slack/types`.
 
 use jiff::Timestamp;
 use keytide_core::{

@@ -1,4 +1,4 @@
-//! moto, an AWS that others wrote: IAM's and STS's contract, and our own directory over AssumeRole.
+//! moto, an AWS that others wrote: IAM's and STS's contract, and our own directory over `AssumeRole`.
 
 use std::time::Duration;
 

@@ -27,8 +27,7 @@ async fn slack_is_down_for_a_day() {
     let back = back.await.unwrap();
     let messages = world.slack.messages();
     assert!(messages.iter().all(|message| message.at >= back));
-    let told =
-        messages.iter().map(|message| format!("{}{}", message.text, message.blocks)).collect::<String>();
+    let told = world.all_said();
     for number in 0..25 {
         assert!(told.contains(&format!("AKIATIDEWATERDOWN{number:03}")), "{number}");
     }

@@ -37,7 +37,7 @@ pub(crate) const START: &str = "2026-05-04T09:12:40Z";
 /// How long an event stays hidden after an invocation that died with it.
 const VISIBILITY: Duration = Duration::from_secs(90);
 /// How long one invocation may take.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
     pub(crate) aws: LocalAws,
@@ -171,6 +171,16 @@ impl World {
     pub(crate) async fn story_of(&self, key_id: &str) -> History {
         let place = Place::Key { account: PROD.parse().unwrap(), key_id: key_id.to_owned() };
         self.ledger().history(&place).await.unwrap()
+    }
+
+    /// Everything that was ever said on Slack, in one text.
+    pub(crate) fn all_said(&self) -> String {
+        let mut said = String::new();
+        for message in self.slack.messages() {
+            said.push_str(&message.text);
+            said.push_str(&message.blocks.to_string());
+        }
+        said
     }
 
     pub(crate) fn channel_texts(&self) -> Vec<String> {

@@ -118,7 +118,16 @@ impl RuntimeApi {
 
     /// Starts a function's program with what Lambda gives it, and `environment`, and nothing else.
     pub fn start_function(&self, program: &Path, environment: &[(&str, &str)]) -> std::io::Result<Function> {
-        let mut child = Command::new(program)
+        self.start_command(Command::new(program), environment)
+    }
+
+    /// The same for a program that takes arguments, as a script's interpreter does.
+    pub fn start_command(
+        &self,
+        mut command: Command,
+        environment: &[(&str, &str)],
+    ) -> std::io::Result<Function> {
+        let mut child = command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", self.address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", "keytide")
@@ -300,6 +309,11 @@ pub struct Function {
 }
 
 impl Function {
+    /// The process's id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Everything it has written so far, to stdout and to stderr.
     pub fn output(&self) -> String {
         locked(&self.output).join("\n")

@@ -125,11 +125,12 @@ pub(crate) struct IngestArgs {
     pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) ledger: LedgerArgs,
-    /// Post to Slack what happened within the last hour; KEYTIDE_SLACK_TOKEN holds the token
-    #[arg(long)]
+    #[arg(
+        long,
+        help = "Post to Slack what happened within the last hour; KEYTIDE_SLACK_TOKEN holds the token"
+    )]
     pub(crate) post: bool,
-    /// The Slack channel's id, for --post; else KEYTIDE_CHANNEL
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help = "The Slack channel's id, for --post; else KEYTIDE_CHANNEL")]
     pub(crate) channel: Option<String>,
     /// Look owners up, with this role in the accounts of the keys; without it, nobody is looked up
     #[arg(long, value_name = "NAME")]
@@ -183,7 +184,8 @@ impl FromStr for LedgerChoice {
         if (3..=255).contains(&table.len()) && table.bytes().all(is_name) {
             Ok(Self::DynamoDb(table.to_owned()))
         } else {
-            Err("expected dynamodb: and a table's name: 3 to 255 letters, digits, `_`, `-` and `.`".to_owned())
+            Err("expected dynamodb: and a table's name: 3 to 255 letters, digits, `_`, `-` and `.`"
+                .to_owned())
         }
     }
 }

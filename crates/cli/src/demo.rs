@@ -126,7 +126,8 @@ const CASES: &[Sample] = samples!["cloudtrail":
 /// The key that the story is about.
 const STORY_KEY: &str = "AKIATIDEWATERSTORY33";
 const PROD: &str = "111122223333";
-const ACCOUNTS: [(&str, &str); 3] = [(PROD, "prod"), ("444455556666", "staging"), ("777788889999", "security")];
+const ACCOUNTS: [(&str, &str); 3] =
+    [(PROD, "prod"), ("444455556666", "staging"), ("777788889999", "security")];
 const READER: &str = "keytide-reader";
 const EXTERNAL_ID: &str = "tidewater";
 const TOKEN: &str = "xoxb-demo";
@@ -171,7 +172,8 @@ fn broken(what: &str, why: &str) -> Trouble {
 
 impl Company {
     async fn open() -> Result<Self, Trouble> {
-        let local = |error: &keytide_local::LocalError| broken("the company could not be made", &chain(error));
+        let local =
+            |error: &keytide_local::LocalError| broken("the company could not be made", &chain(error));
         let aws = LocalAws::in_memory().map_err(|error| local(&error))?;
         for (account, _) in ACCOUNTS {
             aws.iam().add_account(account).map_err(|error| local(&error))?;
@@ -197,8 +199,8 @@ impl Company {
             .map_err(|failure| broken("the ledger could not be made", &failure.to_string()))?;
         let mut settings = DeliverSettings::for_channel(CHANNEL);
         let names = ACCOUNTS.map(|(id, name)| format!("{id}={name}")).join(",");
-        settings.accounts = AccountNames::parse(&names)
-            .map_err(|error| broken("the accounts' names", &error.to_string()))?;
+        settings.accounts =
+            AccountNames::parse(&names).map_err(|error| broken("the accounts' names", &error.to_string()))?;
         let role = ReaderRole {
             partition: "aws".to_owned(),
             name: READER.to_owned(),
@@ -220,7 +222,7 @@ impl Company {
         self.follow(&outcome);
         let arrival = at.saturating_add(ARRIVES_AFTER).unwrap_or(at);
         self.aws.set_now(arrival);
-        let invocation = Invocation::begin(format!("demo-{}", sample.name), arrival, Duration::from_secs(60));
+        let invocation = Invocation::begin(format!("demo-{}", sample.name), arrival, Duration::from_mins(1));
         let before = self.slack.messages().len();
         let incoming = Incoming { json: sample.json.as_bytes(), received: 1 };
         let watched = self.watch.event(&incoming, &invocation).await;
@@ -287,7 +289,8 @@ async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble>
             return Err(broken(sample.name, "the story tells of keys, and this is no key's event"));
         };
         let actor = &event.call.actor;
-        let by = shown(&actor.role.as_ref().map_or_else(|| actor.display_name(), |role| role.role.clone()), 30);
+        let by =
+            shown(&actor.role.as_ref().map_or_else(|| actor.display_name(), |role| role.role.clone()), 30);
         let whose = shown(event.subject.user().unwrap_or("root"), 30);
         let deed = match &event.change {
             KeyChange::Created { .. } if by == whose => format!("{by} creates an access key"),
@@ -295,9 +298,10 @@ async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble>
             KeyChange::StatusChanged { to } => format!("{by} sets it {}", to.as_str()),
             KeyChange::Deleted => format!("{by} deletes it"),
         };
-        let line = format!("{}  {deed:<52}told: {}", clock(event.call.at), recipients(&told));
+        let line = format!("{}  {deed:<48}told: {}", clock(event.call.at), recipients(&told));
         output.line(&output.styled(Style::Bold, &line));
-        let is_the_alarming_one = event.key_id == STORY_KEY && matches!(event.change, KeyChange::Created { .. });
+        let is_the_alarming_one =
+            event.key_id == STORY_KEY && matches!(event.change, KeyChange::Created { .. });
         if is_the_alarming_one {
             for message in &told.messages {
                 if message.channel == CHANNEL {
@@ -321,7 +325,8 @@ async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble>
     output.line(&fact_table(&history));
     output.line("");
     output.line("Next: `keytide explain FILE…` says what keytide reads in your own CloudTrail events,");
-    output.line("`keytide ingest FILE…` takes them into a ledger and draws the alerts; `keytide demo --all`.");
+    output
+        .line("`keytide ingest FILE…` takes them into a ledger and draws the alerts; `keytide demo --all`.");
     Ok(Ended::Done)
 }
 
@@ -381,7 +386,8 @@ mod tests {
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .collect();
             there.sort();
-            let mut here: Vec<String> = samples.iter().map(|sample| format!("{}.json", sample.name)).collect();
+            let mut here: Vec<String> =
+                samples.iter().map(|sample| format!("{}.json", sample.name)).collect();
             here.sort();
             assert_eq!(here, there);
         }

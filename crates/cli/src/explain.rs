@@ -3,14 +3,12 @@
 use std::{borrow::Cow, collections::BTreeMap, ops::ControlFlow, path::PathBuf};
 
 use jiff::Timestamp;
-use keytide_core::cloudtrail::{
-    self, Actor, ActorKind, Call, KeyEventKind, Outcome, Partial, Status, Subject,
-};
+use keytide_core::cloudtrail::{self, Actor, ActorKind, Call, KeyEventKind, Outcome, Partial, Subject};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Ended, Trouble,
+    Ended,
     args::{ExplainArgs, ExplainFormat},
     input::{self, Item},
     output::{Output, Style, counted, safe_json, shown},
@@ -57,7 +55,7 @@ const NOT_A_KEY_EVENT: &str = "not-a-key-event";
 const UNREADABLE: &str = "unreadable";
 
 /// Explains everything that is found at the paths.
-pub(crate) fn run(args: &ExplainArgs, output: &mut Output) -> Result<Ended, Trouble> {
+pub(crate) fn run(args: &ExplainArgs, output: &mut Output) -> Ended {
     let mut count: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut bad_files = 0_u64;
     let paths: &[PathBuf] = &args.paths;
@@ -100,7 +98,7 @@ pub(crate) fn run(args: &ExplainArgs, output: &mut Output) -> Result<Ended, Trou
     });
     let of = |outcome| count.get(outcome).copied().unwrap_or_default();
     let total: u64 = count.values().sum();
-    let mut summary = format!(
+    let mut parts = vec![format!(
         "{} in {}: {} of keys, {}, {} of owners, {} not about keys, {} unreadable",
         counted(total, "event"),
         counted(tally.files, "file"),
@@ -109,15 +107,15 @@ pub(crate) fn run(args: &ExplainArgs, output: &mut Output) -> Result<Ended, Trou
         of(OWNER_EVENT),
         of(NOT_A_KEY_EVENT),
         of(UNREADABLE),
-    );
+    )];
     if tally.ignored > 0 {
-        summary.push_str(&format!("; {} in folders left alone", counted(tally.ignored, "other file")));
+        parts.push(format!("{} in folders left alone", counted(tally.ignored, "other file")));
     }
     if bad_files > 0 {
-        summary.push_str(&format!("; {} could not be read", counted(bad_files, "file")));
+        parts.push(format!("{} could not be read", counted(bad_files, "file")));
     }
-    output.remark(&summary);
-    Ok(if of(UNREADABLE) > 0 || bad_files > 0 { Ended::SomeFailed } else { Ended::Done })
+    output.remark(&parts.join("; "));
+    if of(UNREADABLE) > 0 || bad_files > 0 { Ended::SomeFailed } else { Ended::Done }
 }
 
 impl<'a> Explanation<'a> {
@@ -302,7 +300,8 @@ fn print_text(place: &str, explanation: &Explanation<'_>, output: &mut Output) {
         ("root", None) => "root".to_owned(),
         _ => "an unknown user".to_owned(),
     };
-    let account = account.map_or_else(|| "an unknown account".to_owned(), |account| format!("account {account}"));
+    let account =
+        account.map_or_else(|| "an unknown account".to_owned(), |account| format!("account {account}"));
     let status = status.as_deref().map(|status| shown(status, 40));
     let change = match (*kind, &status) {
         (Some("created"), _) => format!("key {key} of {owner} created"),
@@ -319,7 +318,9 @@ fn print_text(place: &str, explanation: &Explanation<'_>, output: &mut Output) {
             let tried = match kind {
                 Some("created") => format!("a key for {owner} was to be created"),
                 Some("deleted") => format!("key {key} of {owner} was to be deleted"),
-                Some(_) => format!("key {key} of {owner} was to be set {}", status.as_deref().unwrap_or("otherwise")),
+                Some(_) => {
+                    format!("key {key} of {owner} was to be set {}", status.as_deref().unwrap_or("otherwise"))
+                }
                 None => format!("user {owner} was to be changed"),
             };
             (Style::Bold, format!("refused: {tried}, in {account}"), reason)

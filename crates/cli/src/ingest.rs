@@ -75,22 +75,19 @@ pub(crate) async fn run(
     let channel = posting.as_ref().map_or_else(String::new, |posting| posting.channel.clone());
     let mut settings = DeliverSettings::for_channel(channel);
     settings.accounts = args.account_names.clone();
-    let directory = match (&aws, &args.reader_role) {
-        (Some(aws), Some(role)) => {
-            settings.rules.own_roles.reader.clone_from(role);
-            let role = ReaderRole {
-                partition: "aws".to_owned(),
-                name: role.clone(),
-                external_id: args.external_id.clone(),
-                session_name: "keytide-cli".to_owned(),
-            };
-            Some(Directory::new(&aws.config, role, OWNER_BOUND))
-        }
-        _ => {
-            // Nobody is going to be found by trying again.
-            settings.owner_lookups = 1;
-            None
-        }
+    let directory = if let (Some(aws), Some(role)) = (&aws, &args.reader_role) {
+        settings.rules.own_roles.reader.clone_from(role);
+        let role = ReaderRole {
+            partition: "aws".to_owned(),
+            name: role.clone(),
+            external_id: args.external_id.clone(),
+            session_name: "keytide-cli".to_owned(),
+        };
+        Some(Directory::new(&aws.config, role, OWNER_BOUND))
+    } else {
+        // Nobody is going to be found by trying again.
+        settings.owner_lookups = 1;
+        None
     };
 
     output.remark(&format!("keytide: the ledger is {}", store.words));
@@ -120,17 +117,14 @@ pub(crate) async fn run(
         invocation: Invocation::begin(session, now, Duration::from_secs(u64::from(u32::MAX))),
     };
     let ledger = store.ledger;
-    let counts = match posting {
-        Some(Posting { token, web, .. }) => {
-            let deliver = Deliver::new(ledger, Slack::new(web), TokenSource::Given(token), settings);
-            let watch = Watch::new(deliver, directory, Telling::Since(since(now)));
-            take_all(watch, args, &plan, output).await?
-        }
-        None => {
-            let token = TokenSource::Given(Token::new(String::new()));
-            let deliver = Deliver::new(ledger, Slack::new(NoSlack), token, settings);
-            take_all(Watch::new(deliver, directory, Telling::Nothing), args, &plan, output).await?
-        }
+    let counts = if let Some(Posting { token, web, .. }) = posting {
+        let deliver = Deliver::new(ledger, Slack::new(web), TokenSource::Given(token), settings);
+        let watch = Watch::new(deliver, directory, Telling::Since(since(now)));
+        take_all(watch, args, &plan, output).await?
+    } else {
+        let token = TokenSource::Given(Token::new(String::new()));
+        let deliver = Deliver::new(ledger, Slack::new(NoSlack), token, settings);
+        take_all(Watch::new(deliver, directory, Telling::Nothing), args, &plan, output).await?
     };
     output.end_progress();
     output.remark(&counts.summary());
@@ -164,9 +158,9 @@ fn posting(args: &IngestArgs, environment: Environment) -> Result<Option<Posting
         missing.push("KEYTIDE_SLACK_TOKEN is not set: set it to the bot's token (xoxb-…)".to_owned());
     }
     match &channel {
-        None => missing.push(
-            "there is no channel: give its id (C…) by --channel or KEYTIDE_CHANNEL".to_owned(),
-        ),
+        None => {
+            missing.push("there is no channel: give its id (C…) by --channel or KEYTIDE_CHANNEL".to_owned())
+        }
         Some(text) if !is_channel(text) => missing.push(format!(
             "{:?} is no channel's id: expected C and capital letters and digits, as Slack shows it in the \
              channel's details",
@@ -178,7 +172,8 @@ fn posting(args: &IngestArgs, environment: Environment) -> Result<Option<Posting
         return Err(Trouble::Usage(format!("--post: {}", missing.join("; and "))));
     };
     let url = environment.slack_url.as_deref().unwrap_or(WebApi::BASE);
-    let web = WebApi::new(url).map_err(|error| Trouble::Usage(format!("KEYTIDE_SLACK_URL: {}", store::chain(&error))))?;
+    let web = WebApi::new(url)
+        .map_err(|error| Trouble::Usage(format!("KEYTIDE_SLACK_URL: {}", store::chain(&error))))?;
     Ok(Some(Posting { token, channel, web }))
 }
 
@@ -406,7 +401,8 @@ fn worth_another_try(error: &WatchError, tries: u32) -> Option<Duration> {
 /// event; from a file it is most likely something else.
 fn is_nothing(outcome: &Outcome) -> Option<String> {
     let Outcome::Unreadable(partial) = outcome else { return None };
-    let is_nothing = partial.event_id.is_none() && partial.envelope_id.is_none() && partial.event_name.is_none();
+    let is_nothing =
+        partial.event_id.is_none() && partial.envelope_id.is_none() && partial.event_name.is_none();
     is_nothing.then(|| partial.reason.clone())
 }
 
@@ -453,7 +449,9 @@ async fn settle(
                     Ok(Ok(Watched::NotOurs(_))) => counts.not_ours += 1,
                     Ok(Ok(Watched::Recorded(record))) => tell_record(&origin, &record, plan, counts, output),
                     Ok(Err(error)) => tell_failure(&origin, &error.to_string(), counts, output),
-                    Err(_) => tell_failure(&origin, "it was not finished: a bug, please report it", counts, output),
+                    Err(_) => {
+                        tell_failure(&origin, "it was not finished: a bug, please report it", counts, output)
+                    }
                 }
                 output.progress(counts.events, &origin.file);
             }

@@ -105,7 +105,8 @@ fn read_path(path: &Path, tally: &mut Tally, sink: Sink<'_>) -> ControlFlow<()> 
             let files_before = tally.files;
             read_folder(path, tally, sink)?;
             if tally.files == files_before {
-                let reason = format!("holds no file to read: expected names that end in .{}", ENDINGS.join(", ."));
+                let reason =
+                    format!("holds no file to read: expected names that end in .{}", ENDINGS.join(", ."));
                 return sink(Item::BadFile { file: name, reason });
             }
             ControlFlow::Continue(())
@@ -218,7 +219,9 @@ fn read_events(name: &Arc<str>, mut stream: impl BufRead, trouble: &str, sink: S
 
 fn cannot_be_read(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "does not exist: expected a file, a folder, or - for standard input".to_owned(),
+        io::ErrorKind::NotFound => {
+            "does not exist: expected a file, a folder, or - for standard input".to_owned()
+        }
         io::ErrorKind::PermissionDenied => "may not be read: check its permissions".to_owned(),
         _ => format!("cannot be read: {error}"),
     }

@@ -17,7 +17,9 @@ use serde::Serialize;
 
 use crate::{
     Ended, Trouble,
-    args::{ExplainFormat, LedgerArgs, LedgerChoice, LedgerCommand, ListArgs, ListFormat, ShowArgs, StatusChoice},
+    args::{
+        ExplainFormat, LedgerArgs, LedgerChoice, LedgerCommand, ListArgs, ListFormat, ShowArgs, StatusChoice,
+    },
     output::{Output, Style, counted, safe_json, shown, table},
     store::{self, IfMissing, Store},
 };
@@ -214,12 +216,15 @@ fn csv_cell(text: &str) -> String {
 
 async fn show(args: &ShowArgs, now: Timestamp, output: &mut Output) -> Result<Ended, Trouble> {
     let Store { ledger, words } = open(&args.ledger, now, output).await?;
-    let found = find(&ledger, &args.key_id, args.account.as_ref()).await.map_err(|failure| unreadable(&failure))?;
+    let found =
+        find(&ledger, &args.key_id, args.account.as_ref()).await.map_err(|failure| unreadable(&failure))?;
     if found.is_empty() {
         let hint = match args.account {
             Some(_) => "`keytide ledger list` shows what there is",
-            None => "`keytide ledger list` shows what there is; a key that is known from refused calls alone is \
-                     found with --account",
+            None => {
+                "`keytide ledger list` shows what there is; a key that is known from refused calls alone is \
+                     found with --account"
+            }
         };
         let key_id = shown(&args.key_id, 128);
         return Err(Trouble::Failed(format!("ledger show: {key_id} is not in {words}: {hint}")));
@@ -255,12 +260,11 @@ async fn find(
     key_id: &str,
     account: Option<&AccountId>,
 ) -> Result<Vec<(AccountId, History)>, Failure> {
-    let accounts = match account {
-        Some(account) => vec![account.clone()],
-        None => {
-            let keys = ledger.all_keys().await?;
-            keys.into_iter().filter(|key| key.value.key_id == key_id).map(|key| key.value.account).collect()
-        }
+    let accounts: Vec<AccountId> = if let Some(account) = account {
+        vec![account.clone()]
+    } else {
+        let keys = ledger.all_keys().await?;
+        keys.into_iter().filter(|key| key.value.key_id == key_id).map(|key| key.value.account).collect()
     };
     let mut found = Vec::new();
     for account in accounts {
@@ -282,20 +286,17 @@ fn deliveries(history: &History) -> Vec<&Delivery> {
 
 fn print_history(account: &AccountId, key_id: &str, history: &History, now: Timestamp, output: &mut Output) {
     let key_id = shown(key_id, 128);
-    match &history.key {
-        Some(Versioned { value: key, .. }) => {
-            let row = Row::of(key, now);
-            let user = row.user.map_or_else(|| format!("({})", row.holder), |user| shown(user, 64));
-            let title = format!("{key_id}  {}  {user}, account {account}", shown(row.status, 40));
-            output.line(&output.styled(Style::Bold, &title));
-            for (name, value) in state(key, &row) {
-                output.line(&format!("  {name:<9}{value}"));
-            }
+    if let Some(Versioned { value: key, .. }) = &history.key {
+        let row = Row::of(key, now);
+        let user = row.user.map_or_else(|| format!("({})", row.holder), |user| shown(user, 64));
+        let title = format!("{key_id}  {}  {user}, account {account}", shown(row.status, 40));
+        output.line(&output.styled(Style::Bold, &title));
+        for (name, value) in state(key, &row) {
+            output.line(&format!("  {name:<9}{value}"));
         }
-        None => {
-            let title = format!("{key_id}  never seen to exist, account {account}");
-            output.line(&output.styled(Style::Bold, &title));
-        }
+    } else {
+        let title = format!("{key_id}  never seen to exist, account {account}");
+        output.line(&output.styled(Style::Bold, &title));
     }
     output.line("");
     output.line(&fact_table(history));
@@ -323,7 +324,8 @@ fn state(key: &Key, row: &Row<'_>) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if let Some(creation) = &key.creation {
         let mfa = mfa_words(creation.mfa);
-        let from = creation.source.as_deref().map_or("an unknown place".to_owned(), |source| shown(source, 64));
+        let from =
+            creation.source.as_deref().map_or("an unknown place".to_owned(), |source| shown(source, 64));
         let by = shown(&creation.by.display_name(), 64);
         lines.push(("created", format!("{} by {by}, from {from}, {mfa}", time(creation.at))));
     }
@@ -333,7 +335,10 @@ fn state(key: &Key, row: &Row<'_>) -> Vec<(&'static str, String)> {
         Some(Standing::Exists(mark)) => {
             let unsettled =
                 if mark.unsettled { ", unsettled: two events of that second disagree" } else { "" };
-            lines.push(("status", format!("{} since {}{unsettled}", shown(mark.status.as_str(), 40), time(mark.since))));
+            lines.push((
+                "status",
+                format!("{} since {}{unsettled}", shown(mark.status.as_str(), 40), time(mark.since)),
+            ));
         }
         None => {}
     }
@@ -345,13 +350,15 @@ fn state(key: &Key, row: &Row<'_>) -> Vec<(&'static str, String)> {
 }
 
 fn owner_words(owner: &Owner) -> String {
-    let name = owner.tags.full_name.as_deref().map_or_else(String::new, |name| format!("{}, ", shown(name, 64)));
+    let name =
+        owner.tags.full_name.as_deref().map_or_else(String::new, |name| format!("{}, ", shown(name, 64)));
     let slack = match &owner.tags.slack_id {
         SlackIdTag::Valid(id) => format!("Slack {}", id.as_str()),
         SlackIdTag::Missing => "no tag slack-id".to_owned(),
         SlackIdTag::Malformed(text) => format!("malformed tag slack-id {:?}", shown(text, 40)),
     };
-    let kind = owner.tags.user_type.as_deref().map_or_else(String::new, |kind| format!(", {}", shown(kind, 40)));
+    let kind =
+        owner.tags.user_type.as_deref().map_or_else(String::new, |kind| format!(", {}", shown(kind, 40)));
     format!("{name}{slack}{kind} (read {})", time(owner.seen_at))
 }
 
@@ -430,10 +437,13 @@ fn told(history: &History, fact_id: &str) -> String {
 
 fn detail(state: &DeliveryState) -> String {
     match state {
-        DeliveryState::Pending { cause } => cause.as_deref().map(|cause| shown(cause, 200)).unwrap_or_default(),
+        DeliveryState::Pending { cause } => {
+            cause.as_deref().map(|cause| shown(cause, 200)).unwrap_or_default()
+        }
         DeliveryState::Doing { by, until, .. } => format!("by {} until {}", shown(by, 64), time(*until)),
         DeliveryState::Done { receipt, .. } => {
-            let note = receipt.note.as_deref().map_or_else(String::new, |note| format!(", {}", shown(note, 200)));
+            let note =
+                receipt.note.as_deref().map_or_else(String::new, |note| format!(", {}", shown(note, 200)));
             format!("{} {}{note}", shown(&receipt.channel, 30), shown(&receipt.ts, 30))
         }
         DeliveryState::Ambiguous { cause, .. } | DeliveryState::GivenUp { cause, .. } => shown(cause, 200),

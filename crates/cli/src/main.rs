@@ -78,7 +78,8 @@ fn main() -> ExitCode {
     // A bug is said in a line, not in a stack trace.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(io::stderr(), "keytide: this is a bug, at {place}: please report it, with the command");
+        let _ =
+            writeln!(io::stderr(), "keytide: this is a bug, at {place}: please report it, with the command");
     }));
     let arguments = Arguments::parse();
     #[expect(clippy::disallowed_methods, reason = "the one place where this program reads the time of day")]
@@ -109,7 +110,7 @@ fn run(
 ) -> Result<Ended, Trouble> {
     match command {
         Command::Demo(args) => in_runtime(demo::run(args, output)),
-        Command::Explain(args) => explain::run(args, output),
+        Command::Explain(args) => Ok(explain::run(args, output)),
         Command::Ingest(args) => in_runtime(ingest::run(args, environment, now, output)),
         Command::Ledger(command) => in_runtime(ledger::run(command, now, output)),
         Command::Completions { shell } => {

@@ -183,12 +183,11 @@ pub(crate) fn safe_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
         // A character that vanishes when it is made harmless is one that does not show as itself.
-        let harmless =
-            character.is_ascii_graphic() || character == ' ' || character.is_alphanumeric() || {
-                let mut buffer = [0; 4];
-                let text: &str = character.encode_utf8(&mut buffer);
-                defused(text) == text
-            };
+        let harmless = character.is_ascii_graphic() || character == ' ' || character.is_alphanumeric() || {
+            let mut buffer = [0; 4];
+            let text: &str = character.encode_utf8(&mut buffer);
+            defused(text) == text
+        };
         if harmless {
             safe.push(character);
         } else {

@@ -75,7 +75,9 @@ enum Skip {
     /// To the end of the line.
     Line,
     /// To a line that begins like an event.
-    ToEvent { at_line_start: bool },
+    ToEvent {
+        at_line_start: bool,
+    },
     /// To the end.
     All,
 }
@@ -191,7 +193,11 @@ impl Splitter {
             self.feed_again(again, pieces);
         }
         if !self.found_anything {
-            pieces.push(Piece::Bad { line: 1, column: None, reason: format!("it is empty: expected {EXPECTED}") });
+            pieces.push(Piece::Bad {
+                line: 1,
+                column: None,
+                reason: format!("it is empty: expected {EXPECTED}"),
+            });
         }
     }
 
@@ -220,7 +226,7 @@ impl Splitter {
                 }
                 return Ok(());
             }
-            Skip::ToEvent { at_line_start: true } if matches!(byte, b'{' | b'[') => self.skip = Skip::No,
+            Skip::ToEvent { at_line_start: true } if self.begins_anew(byte) => self.skip = Skip::No,
             Skip::ToEvent { .. } => {
                 self.skip = Skip::ToEvent { at_line_start: byte == b'\n' };
                 return Ok(());
@@ -242,6 +248,13 @@ impl Splitter {
             return self.top_level(byte, at);
         }
         self.structure(byte, at, pieces)
+    }
+
+    /// Whether a line that begins so is no longer part of a broken value: of one over many lines, the rest
+    /// is indented, or begins with a name or an end.
+    fn begins_anew(&self, byte: u8) -> bool {
+        let may_be_the_rest = matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'"' | b',' | b'}' | b']');
+        matches!(byte, b'{' | b'[') || (self.stack.is_empty() && !may_be_the_rest)
     }
 
     fn text(
@@ -299,7 +312,10 @@ impl Splitter {
     fn structure(&mut self, byte: u8, at: Position, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
         match (self.want, byte) {
             (_, b' ' | b'\t' | b'\r' | b'\n') => self.keep(&[byte]),
-            (Want::Value | Want::ValueOrEnd, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+            (
+                Want::Value | Want::ValueOrEnd,
+                b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n',
+            ) => {
                 return self.begin_value(byte, at);
             }
             (Want::ValueOrEnd, b']') | (Want::KeyOrEnd, b'}') => self.close(byte, pieces),
@@ -476,38 +492,31 @@ impl Splitter {
         // In a list, reading goes on inside it.
         self.stack.truncate(self.event_depth);
         self.want = Want::Value;
-        let starts_event =
-            |pair: &[u8]| matches!(pair, [b'\n', b'{' | b'[']);
-        match (began, event.windows(2).position(starts_event)) {
-            (Some(began), Some(at)) => {
-                let (left_out, again) = event.split_at(at + 1);
-                let lines = left_out.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                // A new event began where this one should have gone on: it is the one that is cut off.
-                if let Piece::Bad { line, column, reason } = &mut bad {
-                    *line = began.line + lines.saturating_sub(1);
-                    *column = None;
-                    "it is cut off: the next line begins another event".clone_into(reason);
-                }
-                self.next = Position { line: began.line + lines, column: 1 };
-                self.skip = Skip::No;
-                self.count(bad, pieces);
-                again.iter().rev().copied().collect()
+        let starts_event = |pair: &[u8]| matches!(pair, [b'\n', b'{' | b'[']);
+        if let (Some(began), Some(at)) = (began, event.windows(2).position(starts_event)) {
+            let (left_out, again) = event.split_at(at + 1);
+            let lines = left_out.split(|&byte| byte == b'\n').count() as u64 - 1;
+            // A new event began where this one should have gone on: it is the one that is cut off.
+            if let Piece::Bad { line, column, reason } = &mut bad {
+                *line = began.line + lines.saturating_sub(1);
+                *column = None;
+                "it is cut off: the next line begins another event".clone_into(reason);
             }
-            _ => {
-                if fault.kind == FaultKind::End {
-                    self.stack.clear();
-                    self.event_depth = 0;
-                    if let Piece::Bad { reason, .. } = &mut bad
-                        && let Some(began) = began
-                    {
-                        *reason = format!("{reason} that begins on line {}", began.line);
-                    }
-                }
-                self.skip = Skip::ToEvent { at_line_start: self.next.column == 1 };
-                self.count(bad, pieces);
-                Vec::new()
+            self.next = Position { line: began.line + lines, column: 1 };
+            self.skip = Skip::No;
+            self.count(bad, pieces);
+            return again.iter().rev().copied().collect();
+        }
+        if fault.kind == FaultKind::End {
+            self.stack.clear();
+            self.event_depth = 0;
+            if let (Piece::Bad { reason, .. }, Some(began)) = (&mut bad, began) {
+                *reason = format!("{reason} that begins on line {}", began.line);
             }
         }
+        self.skip = Skip::ToEvent { at_line_start: self.next.column == 1 };
+        self.count(bad, pieces);
+        Vec::new()
     }
 
     fn count(&mut self, piece: Piece, pieces: &mut Vec<Piece>) {
@@ -580,9 +589,14 @@ mod tests {
         assert_eq!(split("\u{feff}{\n  \"a\": 1\n}\n"), ["1:{\n  \"a\": 1\n}"]);
         assert_eq!(split("{\"a\":1}\n\n{\"b\":2}\r\n"), [r#"1:{"a":1}"#, r#"3:{"b":2}"#]);
         assert_eq!(split("{\"a\":1} {\"b\":2}"), [r#"1:{"a":1}"#, r#"1:{"b":2}"#]);
-        assert_eq!(split("[{\"a\":1},\n{\"b\":[2]}, 3, \"x\"]"), [r#"1:{"a":1}"#, r#"2:{"b":[2]}"#, "2:3", "2:\"x\""]);
         assert_eq!(
-            split("{\"v\":{\"Records\":[]},\"Records\":[{\"a\":\"]}\\\"\"},\n{\"b\":{}}],\"c\":[{}]}\n{\"d\":4}"),
+            split("[{\"a\":1},\n{\"b\":[2]}, 3, \"x\"]"),
+            [r#"1:{"a":1}"#, r#"2:{"b":[2]}"#, "2:3", "2:\"x\""]
+        );
+        assert_eq!(
+            split(
+                "{\"v\":{\"Records\":[]},\"Records\":[{\"a\":\"]}\\\"\"},\n{\"b\":{}}],\"c\":[{}]}\n{\"d\":4}"
+            ),
             [r#"1:{"a":"]}\""}"#, r#"2:{"b":{}}"#, r#"3:{"d":4}"#]
         );
         assert_eq!(split("{\"Records\":[]}"), [""; 0]);
@@ -597,6 +611,10 @@ mod tests {
         assert!(found[1].starts_with("2:-!it is cut off"), "{found:?}");
         assert_eq!(found[2], r#"3:{"c":3}"#);
         assert!(found[3].starts_with("4:7!the end comes in the middle"), "{found:?}");
+
+        let found = split("{\"a\":\"x\nnonsense\n{\"b\":2}");
+        assert!(found[1].starts_with("2:1!expected events"), "a bad line hides no other: {found:?}");
+        assert_eq!((found.len(), found[2].as_str()), (3, r#"3:{"b":2}"#));
 
         let found = split("{\"a\":\"x\n{\"b\":2}\nnonsense\n{\"c\":tru}\n{\"d\":4}}\n{\"e\":5}");
         assert!(found[0].starts_with("1:8!a text holds a line break"), "{found:?}");
@@ -642,13 +660,15 @@ mod tests {
         let mut splitter = Splitter::new();
         let mut pieces = Vec::new();
         let _ = splitter.feed(b"[{\"a\":\"", &mut pieces);
-        for _ in 0..100 {
-            let _ = splitter.feed(&[b'x'; 64 * 1024], &mut pieces);
+        for _ in 0..400 {
+            let _ = splitter.feed(&[b'x'; 16 * 1024], &mut pieces);
             assert!(splitter.event.capacity() <= 2 * LARGEST_EVENT);
         }
         let _ = splitter.feed(b"\"},{\"b\":2}]", &mut pieces);
         splitter.end(&mut pieces);
-        assert!(matches!(&pieces[0], Piece::Bad { line: 1, reason, .. } if reason.starts_with("larger than 4 MB")));
+        assert!(
+            matches!(&pieces[0], Piece::Bad { line: 1, reason, .. } if reason.starts_with("larger than 4 MB"))
+        );
         assert_eq!(pieces[1], Piece::Event { json: b"{\"b\":2}".to_vec(), line: 1 });
         assert_eq!(pieces.len(), 2);
     }

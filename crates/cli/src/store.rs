@@ -108,15 +108,14 @@ async fn open_file(path: &Path, if_missing: IfMissing, now: Timestamp) -> Result
              another"
         )));
     }
-    let local = LocalAws::in_file(path).map_err(|error| Trouble::Usage(format!("ledger {}", chain(&error))))?;
+    let local =
+        LocalAws::in_file(path).map_err(|error| Trouble::Usage(format!("ledger {}", chain(&error))))?;
     local.set_now(now);
     let store = Store { ledger: Ledger::new(&local.sdk_config(), TABLE), words: format!("the file {name}") };
     if if_missing == IfMissing::Make {
-        store
-            .ledger
-            .create_table()
-            .await
-            .map_err(|failure| Trouble::Usage(format!("ledger {name}: {}", shown(&failure.to_string(), 600))))?;
+        store.ledger.create_table().await.map_err(|failure| {
+            Trouble::Usage(format!("ledger {name}: {}", shown(&failure.to_string(), 600)))
+        })?;
     }
     probe(&store).await.map_err(|failure| {
         let why = if failure.code.as_deref() == Some("ResourceNotFoundException") {

@@ -10,7 +10,6 @@ const LONGEST: Duration = Duration::from_mins(15);
 /// received, and refuses what would end later; an invocation takes at most 15 minutes (SQS's and Lambda's
 /// quotas).
 const LONGEST_ASKED: Duration = Duration::from_hours(11);
-const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The wait, in whole seconds since SQS knows no others.
 ///
@@ -21,7 +20,8 @@ pub(crate) fn pause_seconds(received: u32, asked: Option<Duration>, message_id: 
     // 2^8 × 5 s is past the longest wait already.
     let doublings = received.saturating_sub(1).min(8);
     let own = (FIRST * 2_u32.pow(doublings)).min(LONGEST);
-    let pause = asked.map_or(own, |asked| asked.clamp(SHORTEST, LONGEST_ASKED));
+    // Asked for every minute of a day-long outage, it still grows: SQS counts at most 1,000 receives.
+    let pause = asked.map_or(own, |asked| asked.clamp(own, LONGEST_ASKED));
     let share = message_id.bytes().fold(0_u32, |share, byte| (share * 31 + u32::from(byte)) % 1_000);
     let spread = pause / 5 * share / 1_000;
     // Never earlier than asked: rounded up.
@@ -43,10 +43,11 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_counts_within_bounds() {
-        let asked = |duration| pause_seconds(7, Some(duration), "");
+        let asked = |duration| pause_seconds(2, Some(duration), "");
         assert_eq!(asked(Duration::from_secs(30)), 30);
         assert_eq!(asked(Duration::from_millis(30_001)), 31, "never earlier than asked");
-        assert_eq!(asked(Duration::ZERO), 1);
+        assert_eq!(asked(Duration::ZERO), 10, "nor sooner than it would come by itself");
+        assert_eq!(pause_seconds(9, Some(Duration::from_secs(30)), ""), 900, "it grows all the same");
         assert_eq!(asked(Duration::MAX), 39_600);
     }
 
