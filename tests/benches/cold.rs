@@ -84,10 +84,8 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     let times = |starts: &[Start]| median(starts.iter().map(|start| milliseconds(start.time)));
     let sizes = |starts: &[Start]| median(starts.iter().map(|start| start.memory_mb));
     let samples = format!("{STARTS} starts each");
-    let figures: [(_, _, &dyn Fn(&[Start]) -> f64, _); 2] = [
-        ("cold start", "ms", &times, "≤ 8 ms"),
-        ("memory after the first event", "MB", &sizes, "≤ 12 MB"),
-    ];
+    let figures: [(_, _, &dyn Fn(&[Start]) -> f64, _); 2] =
+        [("cold start", "ms", &times, "≤ 8 ms"), ("memory after the first event", "MB", &sizes, "≤ 12 MB")];
     for (figure, unit, of, aim) in figures {
         let (own, other) = (of(&ours), of(&bares));
         table.row(Row {

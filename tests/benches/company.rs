@@ -49,7 +49,8 @@ impl NewKeys {
     /// From the sample of a key that one user makes for another: who, how and from where are all told.
     pub(crate) fn read() -> Outcome<Self> {
         let path = samples().join("create-for-other.json");
-        let template = on_one_line(&fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
+        let template =
+            on_one_line(&fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
         for name in [KEY, EVENT_ID, r#""userName":"alice""#] {
             if !template.contains(name) {
                 return Err(format!("{} does not hold {name} any more", path.display()).into());
@@ -146,7 +147,10 @@ impl Company {
         let done = |state: &DeliveryState| matches!(state, DeliveryState::Done { .. });
         let sent = history.deliveries.iter().filter(|delivery| done(&delivery.value.state)).count();
         if !is_new(&history) || sent != 2 {
-            return Err(format!("the ledger's story of {key_id} is not that of a new key, told twice: {history:?}").into());
+            return Err(format!(
+                "the ledger's story of {key_id} is not that of a new key, told twice: {history:?}"
+            )
+            .into());
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ use std::{
 use dynoxide::{
     Database,
     actions::{
-        create_table::CreateTableRequest, query::QueryRequest, transact_write_items::TransactWriteItemsRequest,
+        create_table::CreateTableRequest, query::QueryRequest,
+        transact_write_items::TransactWriteItemsRequest,
     },
 };
 use keytide_aws::ledger::Ledger;
@@ -41,7 +42,8 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     let bench = Bench { program, folder: folder.path().to_owned(), keys: NewKeys::read()? };
     let few = bench.write_events(FEW)?;
     let many = bench.write_events(MANY)?;
-    let (mut rates, mut peaks_few, mut peaks_many, mut alone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut peaks_few, mut peaks_many, mut alone) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let replay = bench.ingest(&few, FEW).await?;
         peaks_few.push(replay.peak_mb);
@@ -126,14 +128,18 @@ impl Bench {
         let said = said.await??;
         let expected = format!("{count} recorded");
         if !status.success() || !said.lines().any(|line| line.ends_with(&expected)) {
-            return Err(format!("keytide ingest ended with {status}; expected \"{expected}\" in:\n{said}").into());
+            return Err(
+                format!("keytide ingest ended with {status}; expected \"{expected}\" in:\n{said}").into()
+            );
         }
         let opened = LocalAws::in_file(&ledger)?;
         for number in [0, count / 2, count - 1] {
             let (key_id, _) = self.keys.of_many(number);
             let history = history(&Ledger::new(&opened.sdk_config(), TABLE), &key_id).await?;
             if !is_new(&history) {
-                return Err(format!("the ledger's story of {key_id} is not that of a new key: {history:?}").into());
+                return Err(
+                    format!("the ledger's story of {key_id} is not that of a new key: {history:?}").into()
+                );
             }
         }
         Ok(Replay { ledger, time, peak_mb: peak })
@@ -148,7 +154,8 @@ impl Bench {
             "ExpressionAttributeValues": {":pk": {"S": format!("KEY#{PROD}#{key_id}")}},
         }))?;
         let written = serde_json::to_value(open(ledger)?.query(query)?)?;
-        let items = written.get("Items").and_then(Value::as_array).ok_or("the ledger's query gave no items")?;
+        let items =
+            written.get("Items").and_then(Value::as_array).ok_or("the ledger's query gave no items")?;
         let puts: Vec<Value> = items
             .iter()
             .map(|item| {

@@ -55,6 +55,11 @@ impl fmt::Display for Table {
         for note in &self.notes {
             writeln!(formatter, "{note}")?;
         }
+        writeln!(
+            formatter,
+            "Medians; each figure and its references were measured in turns. Where only our own work counts (the \
+             reader, a later event), it is time on a CPU, else time on the clock."
+        )?;
         write!(formatter, "{}", machine())
     }
 }
@@ -63,7 +68,10 @@ impl fmt::Display for Table {
 fn machine() -> String {
     let cores = thread::available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
     let field = |text: &str, name: &str| {
-        text.lines().find(|line| line.starts_with(name))?.split_once(':').map(|(_, value)| value.trim().to_owned())
+        text.lines()
+            .find(|line| line.starts_with(name))?
+            .split_once(':')
+            .map(|(_, value)| value.trim().to_owned())
     };
     let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| field(&text, "model name"));
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -79,6 +87,12 @@ pub(crate) fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
     let middle = sorted.len() / 2;
     let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
     if sorted.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) }
+}
+
+/// How long this thread has been on a CPU so far: what others do on this machine meanwhile does not count.
+pub(crate) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// So many milliseconds.

@@ -26,12 +26,11 @@ use keytide_app::{
 };
 use keytide_local::{LocalAws, slack::SlackSim};
 use keytide_slack::{Answer, Call, NoAnswer, Post, Token};
-use tokio::time::Instant;
 
 use crate::{
     Outcome,
     company::{Company, NewKeys, PROD, TABLE},
-    table::{Row, Table, median, milliseconds, ratio},
+    table::{Row, Table, cpu_time, median, milliseconds, ratio},
 };
 
 /// Events that are not measured: the session, the token and the caches come to be.
@@ -47,9 +46,10 @@ impl Inside {
     async fn of<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
-            let began = Instant::now();
+            let began = cpu_time();
             let polled = work.as_mut().poll(context);
-            let nanoseconds = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let elapsed = cpu_time().saturating_sub(began);
+            let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
             self.0.fetch_add(nanoseconds, Ordering::Relaxed);
             polled
         })
@@ -159,12 +159,13 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     Ok(())
 }
 
-/// How long something takes, less the time inside AWS and Slack.
+/// This thread's time on a CPU for something, less that inside AWS and Slack. Nothing is on another thread.
 async fn outside(inside: &Inside, work: impl Future<Output = Outcome<()>>) -> Outcome<Duration> {
     let before = inside.so_far();
-    let began = Instant::now();
+    let began = cpu_time();
     work.await?;
-    Ok(began.elapsed().saturating_sub(inside.so_far() - before))
+    let elapsed = cpu_time().saturating_sub(began);
+    Ok(elapsed.saturating_sub(inside.so_far() - before))
 }
 
 type Item = std::collections::HashMap<String, AttributeValue>;
@@ -206,7 +207,10 @@ impl Raw {
             item
         };
         let key_of = |item: &Item| -> Item {
-            ["pk", "sk"].into_iter().filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()
+            ["pk", "sk"]
+                .into_iter()
+                .filter_map(|name| Some((name.to_owned(), item.get(name)?.clone())))
+                .collect()
         };
         let items: Vec<Item> = self.items.iter().map(own).collect();
         let keys = KeysAndAttributes::builder()

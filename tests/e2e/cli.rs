@@ -518,7 +518,7 @@ const TABLE: [&str; 2] = ["--ledger", "dynamodb:keytide"];
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_young_is_posted_and_only_once() {
     let served = Served::new("post").await;
-    let (young, old) = (served.key_made(5, KEY), served.key_made(90, "AKIATIDEWATEROLD0001"));
+    let (young, old) = (served.key_made(5, KEY), served.key_made(20 * 24 * 60, "AKIATIDEWATEROLD0001"));
     let role = ["--reader-role", "keytide-reader", "--external-id", "tidewater-7"];
     let arguments = [&["ingest", "--post", &young, &old], &TABLE[..], &role].concat();
     let ran = served.run(&arguments).await.expect(0);
@@ -545,7 +545,7 @@ async fn only_what_is_young_is_posted_and_only_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn into_the_real_ledger_nothing_young_goes_in_silence() {
     let served = Served::new("refused").await;
-    let (young, old) = (served.key_made(5, KEY), served.key_made(90, "AKIATIDEWATEROLD0001"));
+    let (young, old) = (served.key_made(5, KEY), served.key_made(20 * 24 * 60, "AKIATIDEWATEROLD0001"));
     let ran = served.run(&[&["ingest", &young], &TABLE[..]].concat()).await.expect(3);
     assert!(
         ran.stderr.contains(&format!("{young}:1: refused")) && ran.stderr.contains("--post"),
@@ -558,6 +558,10 @@ async fn into_the_real_ledger_nothing_young_goes_in_silence() {
     let ids: Vec<&str> = keys.iter().map(|key| key.value.key_id.as_str()).collect();
     assert_eq!(ids, ["AKIATIDEWATEROLD0001"]);
     assert_eq!(served.world.slack.calls(), [""; 0], "nobody was told");
+    // Too old to be posted, and young enough to be in the watcher's queue.
+    let queued = served.key_made(90, "AKIATIDEWATERQUEUE01");
+    served.run(&[&["ingest", "--post", &queued], &TABLE[..]].concat()).await.expect(3);
+    assert_eq!(served.world.ledger().all_keys().await.unwrap().len(), 1);
     // Into a file of one's own, it may.
     served.run(&["ingest", &young]).await.expect(0);
 }

@@ -9,7 +9,7 @@ use keytide_local::{Fault, Service, slack::SlackFault};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::world::{KEY, World, created, deactivated, tagged, unreadable};
+use crate::world::{CHANNEL, KEY, World, created, deactivated, event, tagged, unreadable};
 
 /// What remains of a story once it is over, apart from when and by whom things were done.
 #[derive(Debug, PartialEq)]
@@ -162,6 +162,103 @@ async fn at_every_call_to_slack() {
     }
     println!("{tried} faults at calls to Slack");
     assert!(tried > 100, "{tried}");
+}
+
+/// More keys at once than a minute takes: what is held back is joined a minute later.
+fn burst() -> Vec<Value> {
+    (0..13)
+        .map(|number| {
+            let id = format!("AKIATIDEWATERJOIN{number:03}");
+            event("CreateAccessKey", &format!("j{number}"), "2026-05-04T09:12:33Z", &id, "alice", "Active")
+        })
+        .collect()
+}
+
+/// Every key told, every message finished; and how often the keys were told beyond once.
+async fn told_in_burst(world: &World, what: &str) -> usize {
+    world.aws.faults().clear();
+    let mut extra = 0;
+    for number in 0..13 {
+        let id = format!("AKIATIDEWATERJOIN{number:03}");
+        let told = world
+            .slack
+            .messages_in(CHANNEL)
+            .iter()
+            .filter(|message| format!("{}{}", message.text, message.blocks).contains(&id))
+            .count();
+        assert!(told >= 1, "{what}: {id} was never told");
+        extra += told - 1;
+        for delivery in world.story_of(&id).await.deliveries {
+            assert_eq!(delivery.value.state.as_str(), "done", "{what}: {delivery:?}");
+        }
+    }
+    extra
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_burst_at_every_call_to_aws() {
+    let calm = World::new().await;
+    calm.drain(&burst(), &Notify::new()).await;
+    assert_eq!(told_in_burst(&calm, "calm").await, 0);
+    assert!(calm.channel_texts().len() < 13, "some were joined");
+    let calls = calm.aws.calls().list();
+    let events = burst();
+    let mut tried = 0;
+    for call in calls.iter().filter(|call| call.service == Service::DynamoDb) {
+        // The first ten go the common way, which is tried above: from the first held one on.
+        for fault in [
+            Fault::ServerError,
+            Fault::TimeoutBefore,
+            Fault::TimeoutAfter,
+            Fault::CrashBefore,
+            Fault::CrashAfter,
+        ] {
+            if call.number < calls.len() as u64 / 2 && call.number % 7 != 0 {
+                continue;
+            }
+            tried += 1;
+            let what = format!("burst: {fault:?} at call {} ({})", call.number, call.operation);
+            let world = World::new().await;
+            world.aws.faults().at_call(call.number, fault);
+            let no_crash = Notify::new();
+            let drained = tokio::time::timeout(Duration::from_hours(4), world.drain(&events, &no_crash));
+            drained.await.unwrap_or_else(|_| panic!("{what}: never done"));
+            let extra = told_in_burst(&world, &what).await;
+            // One message joins several: told again, they are told again together.
+            assert!(extra <= if is_mended(fault) { 0 } else { 4 }, "{what}: {extra} told twice");
+        }
+    }
+    println!("{tried} faults at calls to AWS in a burst");
+    assert!(tried > 150, "{tried}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_burst_at_every_call_to_slack() {
+    let crash = Arc::new(Notify::new());
+    let calm = World::new().await;
+    calm.drain(&burst(), &Notify::new()).await;
+    let calls = calm.slack.calls().len();
+    let events = burst();
+    for number in 1..=calls {
+        for fault in [
+            SlackFault::NotSent,
+            SlackFault::LostBefore,
+            SlackFault::LostAfter,
+            SlackFault::RateLimited(Duration::from_hours(1)),
+            SlackFault::CrashBefore(Arc::clone(&crash)),
+            SlackFault::CrashAfter(Arc::clone(&crash)),
+        ] {
+            let what = format!("burst: {fault:?} at call {number}");
+            let world = World::new().await;
+            let script = fault.clone();
+            world.slack.set_faults(move |call, _| (call == number).then(|| script.clone()));
+            let drained = tokio::time::timeout(Duration::from_hours(6), world.drain(&events, &crash));
+            drained.await.unwrap_or_else(|_| panic!("{what}: never done"));
+            let extra = told_in_burst(&world, &what).await;
+            let answer_was_lost = matches!(fault, SlackFault::LostAfter | SlackFault::CrashAfter(_));
+            assert!(extra <= if answer_was_lost { 4 } else { 0 }, "{what}: {extra} told twice");
+        }
+    }
 }
 
 /// A crash right after the claim: the next receive meets a live claim and must not take it for success.

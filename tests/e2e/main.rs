@@ -1,14 +1,10 @@
 //! keytide's stories, end to end: one file a story. Nothing here leaves the process but over 127.0.0.1.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says so by failing"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test says so by failing")]
 
 mod burst;
 mod cli;
 mod faults;
+mod ledger;
 mod outage;
 mod watch;
 mod watcher;

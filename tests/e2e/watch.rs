@@ -60,6 +60,8 @@ async fn the_same_event_again_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn two_invocations_with_the_same_event_alert_once() {
     let world = World::new().await;
+    // Slow enough that both read before either writes.
+    world.aws.faults().set_latency(std::time::Duration::from_millis(5));
     let event = created();
     let (one, two) = tokio::join!(world.receive(&event, 1), world.receive(&event, 1));
     // The slower may have to come again: a live claim is no success.
@@ -175,8 +177,12 @@ async fn a_rotated_token_is_read_once_more() {
 async fn a_refused_token_is_in_no_error() {
     let world = World::new().await;
     world.slack.rotate_token("xoxb-another");
-    let error = world.receive(&created(), 1).await.unwrap().unwrap_err();
-    for said in [error.to_string(), format!("{error:?}"), format!("{:?}", world.watch())] {
+    let watch = world.watch();
+    let json = created().to_string();
+    let incoming = Incoming { json: json.as_bytes(), received: 1 };
+    let error = watch.event(&incoming, &world.invocation()).await.unwrap_err();
+    // The watch has read the token by now and keeps it.
+    for said in [error.to_string(), format!("{error:?}"), format!("{watch:?}")] {
         assert!(!said.contains(TOKEN), "{said}");
     }
     assert!(error.to_string().contains("invalid_auth"), "{error}");
@@ -248,6 +254,65 @@ async fn a_poisoned_event_stops_no_other() {
     assert_eq!(receives, [1, 1, 1, 1]);
     assert_eq!(world.story_of(KEY).await.facts.len(), 1);
     assert_eq!(world.channel_texts().len(), 4, "three unreadable ones, one new key");
+}
+
+/// Promise 11: whatever else is done with our roles.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_keytide_never_makes_with_its_own_role_is_critical() {
+    let world = World::new().await;
+    let mut misuse = tagged();
+    misuse["detail"]["eventID"] = json!("e-misuse");
+    misuse["detail"]["eventName"] = json!("AttachUserPolicy");
+    misuse["detail"]["userIdentity"] = json!({
+        "type": "AssumedRole",
+        "arn": format!("arn:aws:sts::{PROD}:assumed-role/keytide-disabler/someone"),
+        "accountId": PROD,
+        "sessionContext": {"sessionIssuer": {"accountId": PROD, "userName": "keytide-disabler"}},
+    });
+    for received in 1..=2 {
+        world.receive(&misuse, received).await.unwrap().unwrap();
+    }
+    let texts = world.channel_texts();
+    assert_eq!(texts.len(), 1);
+    assert!(texts[0].contains("CRITICAL") && texts[0].contains("AttachUserPolicy"), "{texts:?}");
+    // What the reader does all day is no news, and a stranger's role is not ours.
+    misuse["detail"]["eventID"] = json!("e-read");
+    misuse["detail"]["eventName"] = json!("ListAccessKeys");
+    assert!(matches!(world.receive(&misuse, 1).await, Some(Ok(Watched::NotOurs(_)))));
+    misuse["detail"]["eventName"] = json!("AttachUserPolicy");
+    misuse["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"] = json!("admin");
+    assert!(matches!(world.receive(&misuse, 1).await, Some(Ok(Watched::NotOurs(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_whom_iam_does_not_show_yet_is_told_a_little_later() {
+    let world = World::new().await;
+    world.aws.iam().rename_user(PROD, "alice", "not-yet").unwrap();
+    assert!(world.receive(&created(), 1).await.unwrap().is_err());
+    assert_eq!((world.channel_texts().len(), world.owner_texts().len()), (1, 0));
+    world.aws.iam().rename_user(PROD, "not-yet", "alice").unwrap();
+    world.receive(&created(), 2).await.unwrap().unwrap();
+    assert_eq!((world.channel_texts().len(), world.owner_texts().len()), (1, 1));
+}
+
+/// Promise 7: what the functions have still to tell is theirs, however it was read by hand meanwhile.
+#[tokio::test(start_paused = true)]
+async fn reading_by_hand_neither_posts_nor_claims_what_is_still_to_be_told() {
+    let world = World::new().await;
+    world.slack.set_down(true);
+    assert!(world.receive(&created(), 1).await.unwrap().is_err());
+    let before = world.story_of(KEY).await;
+    world.slack.set_down(false);
+    let json = created().to_string();
+    let incoming = Incoming { json: json.as_bytes(), received: 1 };
+    let since = "2026-05-04T09:12:34Z".parse().unwrap();
+    for telling in [Telling::Nothing, Telling::Since(since)] {
+        world.watch_telling(telling).event(&incoming, &world.invocation()).await.unwrap();
+    }
+    assert_eq!(world.story_of(KEY).await, before);
+    assert!(world.slack.messages().is_empty());
+    world.receive(&created(), 2).await.unwrap().unwrap();
+    assert_eq!((world.channel_texts().len(), world.owner_texts().len()), (1, 1));
 }
 
 /// Promise 7: read by hand, nothing is posted; and old events never are.

@@ -23,6 +23,8 @@ use keytide_slack::{
     messages::{self, Notice},
 };
 
+use tokio::time::Instant;
+
 use crate::{Invocation, TokenSource};
 
 /// How deliveries are made.
@@ -62,6 +64,7 @@ pub struct Deliver<P> {
     pub(crate) ledger: Ledger,
     pub(crate) slack: Slack<P>,
     token: TokenSource,
+    joins: bool,
     /// How.
     pub settings: DeliverSettings,
 }
@@ -148,7 +151,13 @@ impl Cause {
 impl<P: Post> Deliver<P> {
     /// Over this ledger, to this Slack.
     pub fn new(ledger: Ledger, slack: Slack<P>, token: TokenSource, settings: DeliverSettings) -> Self {
-        Self { ledger, slack, token, settings }
+        Self { ledger, slack, token, joins: true, settings }
+    }
+
+    /// Every message goes out alone, however many there are.
+    pub(crate) fn without_joining(mut self) -> Self {
+        self.joins = false;
+        self
     }
 
     /// Makes one delivery, unless it is finished or another invocation is at it.
@@ -163,6 +172,7 @@ impl<P: Post> Deliver<P> {
         }
         if delivery.value.name.recipient == Recipient::Channel
             && delivery.value.severity != Severity::Critical
+            && self.joins
             && let Some(account) = context.fact.body.account()
             && let Some(joined) = self.join_if_many(account, delivery, context, invocation).await?
         {
@@ -181,10 +191,11 @@ impl<P: Post> Deliver<P> {
         let Some(claimed) = self.claim(context.place, delivery, invocation).await? else {
             return Ok(Delivered::Already);
         };
+        let time = self.time_to_send(invocation);
         let notice = self.notice(context, delivery.value.severity, true);
         let (ending, trouble) = match recipient {
-            Recipient::Channel => self.to_channel(&messages::for_channel(&notice), invocation).await,
-            Recipient::Owner => self.to_owner(&notice, context, invocation).await,
+            Recipient::Channel => self.to_channel(&messages::for_channel(&notice), time).await,
+            Recipient::Owner => self.to_owner(&notice, context, time).await,
             Recipient::Iam => (Ending::Retry("no Slack message".to_owned()), None),
         };
         let sent = matches!(ending, Ending::Done(_));
@@ -208,7 +219,8 @@ impl<P: Post> Deliver<P> {
         let accounts = &self.settings.accounts;
         let notice =
             Notice { fact, severity, owner, accounts, rules: &self.settings.rules, in_ledger: false };
-        match self.send(Destination::Channel, &messages::for_channel(&notice), invocation).await {
+        let time = self.time_to_send(invocation);
+        match self.send(Destination::Channel, &messages::for_channel(&notice), time).await {
             Ok(receipt) => Ok(receipt),
             Err(cause) => Err(Undelivered { recipient: Recipient::Channel, cause, retry_after: None }),
         }
@@ -245,11 +257,16 @@ impl<P: Post> Deliver<P> {
             if let Some(saved) = saved.map_err(ledger)? {
                 return Ok(Some(saved));
             }
+            let mine = claimed.state;
             let known = self.ledger.look(place, &seen.value.fact_id, &[seen.value.name.clone()]).await;
             let Some(now) = known.map_err(ledger)?.deliveries.into_iter().next() else {
                 let gone = format!("delivery {} has gone from the ledger", seen.value.name);
                 return Err(ledger(Failure::retry("claiming a delivery", gone)));
             };
+            // Our own write, whose answer was lost and which the SDK made again, refuses itself.
+            if now.value.state == mine {
+                return Ok(Some(now));
+            }
             seen = now;
         }
         let cause = format!("delivery {} keeps changing", seen.value.name);
@@ -320,14 +337,14 @@ impl<P: Post> Deliver<P> {
     }
 
     /// Posts to the channel. A refused recipient is a matter of configuration here.
-    pub(crate) async fn to_channel(&self, message: &Message, invocation: &Invocation) -> Attempt {
-        match self.send(Destination::Channel, message, invocation).await {
+    pub(crate) async fn to_channel(&self, message: &Message, time: TimeToSend) -> Attempt {
+        match self.send(Destination::Channel, message, time).await {
             Ok(receipt) => (Ending::Done(receipt), None),
             Err(cause) => unsent(cause),
         }
     }
 
-    async fn to_owner(&self, notice: &Notice<'_>, context: &Context<'_>, invocation: &Invocation) -> Attempt {
+    async fn to_owner(&self, notice: &Notice<'_>, context: &Context<'_>, time: TimeToSend) -> Attempt {
         let given_up = |cause: &str| (Ending::GivenUp(cause.to_owned()), None);
         let slack_id = match context.owner {
             OwnerReport::Found { owner, .. } => match &owner.tags.slack_id {
@@ -341,6 +358,10 @@ impl<P: Post> Deliver<P> {
                 }
             },
             OwnerReport::NoUser => return given_up("there is no user to tell; the channel was told"),
+            // IAM is seconds behind itself: a user made a moment ago may not be found yet.
+            OwnerReport::NotFound if context.received < self.settings.owner_lookups => {
+                return unsent(Cause::Directory("there is no such user (yet)".to_owned()));
+            }
             OwnerReport::NotFound => {
                 return given_up("the user does not exist any more; the channel was told");
             }
@@ -352,11 +373,11 @@ impl<P: Post> Deliver<P> {
             OwnerReport::Failed(reason) => return unsent(Cause::Directory(reason.clone())),
         };
         let direct = Destination::Direct(slack_id);
-        match self.send(direct, &messages::for_owner(notice), invocation).await {
+        match self.send(direct, &messages::for_owner(notice), time).await {
             Ok(receipt) => (Ending::Done(receipt), None),
             Err(Cause::Slack(SlackError { class: ErrorClass::Recipient, detail })) => {
                 let message = messages::owner_fallback(notice, &detail);
-                match self.send(Destination::Channel, &message, invocation).await {
+                match self.send(Destination::Channel, &message, time).await {
                     Ok(receipt) => {
                         let note = format!("told in the channel instead: {detail}");
                         (Ending::Done(Receipt { note: Some(note), ..receipt }), None)
@@ -368,20 +389,20 @@ impl<P: Post> Deliver<P> {
         }
     }
 
+    /// The time that a claim made now leaves for sending: something must be left of it, and of the
+    /// invocation, to record how it ended.
+    pub(crate) fn time_to_send(&self, invocation: &Invocation) -> TimeToSend {
+        let time = self.settings.lease.min(invocation.remaining());
+        TimeToSend(Instant::now() + time.saturating_sub(ENDING_RESERVE))
+    }
+
     /// Sends with the token at hand; if Slack refuses that, the token is read once more.
-    async fn send(
-        &self,
-        to: Destination<'_>,
-        message: &Message,
-        invocation: &Invocation,
-    ) -> Result<Receipt, Cause> {
+    async fn send(&self, to: Destination<'_>, message: &Message, time: TimeToSend) -> Result<Receipt, Cause> {
         let token = self.token.get().await.map_err(Cause::Token)?;
-        match self.send_with(&token, to, message, invocation).await {
+        match self.send_with(&token, to, message, time).await {
             Err(refused @ SlackError { class: ErrorClass::Configuration { token_refused: true }, .. }) => {
                 match self.token.instead_of(&token).await.map_err(Cause::Token)? {
-                    Some(fresh) => {
-                        self.send_with(&fresh, to, message, invocation).await.map_err(Cause::Slack)
-                    }
+                    Some(fresh) => self.send_with(&fresh, to, message, time).await.map_err(Cause::Slack),
                     None => Err(Cause::Slack(refused)),
                 }
             }
@@ -394,22 +415,27 @@ impl<P: Post> Deliver<P> {
         token: &Token,
         to: Destination<'_>,
         message: &Message,
-        invocation: &Invocation,
+        time: TimeToSend,
     ) -> Result<Receipt, SlackError> {
-        // Something must be left of the claim, and of the invocation, to record how it ended.
-        let budget = || {
-            let left = invocation.remaining().saturating_sub(ENDING_RESERVE);
-            left.min(self.settings.lease.saturating_sub(ENDING_RESERVE))
-        };
         match to {
             Destination::Channel => {
-                self.slack.post_message(token, &self.settings.channel, None, message, budget()).await
+                self.slack.post_message(token, &self.settings.channel, None, message, time.left()).await
             }
             Destination::Direct(user) => {
-                let conversation = self.slack.open_direct(token, user, budget() / 2).await?;
-                self.slack.post_message(token, &conversation, None, message, budget() / 2).await
+                let conversation = self.slack.open_direct(token, user, time.left() / 2).await?;
+                self.slack.post_message(token, &conversation, None, message, time.left() / 2).await
             }
         }
+    }
+}
+
+/// Until when a claimed message may be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeToSend(Instant);
+
+impl TimeToSend {
+    fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
     }
 }
 

@@ -24,6 +24,12 @@ impl Invocation {
         Self { session, started, began: Instant::now(), time_limit }
     }
 
+    /// The same run, under another name to claim with.
+    #[must_use]
+    pub fn named(&self, session: String) -> Self {
+        Self { session, ..self.clone() }
+    }
+
     /// The time of day.
     pub fn now(&self) -> Timestamp {
         let elapsed = SignedDuration::try_from(self.began.elapsed()).unwrap_or(SignedDuration::ZERO);

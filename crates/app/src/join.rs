@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use keytide_aws::{
     Failure,
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// How many alerts one joined message lists.
-const A_MESSAGE: usize = 60;
+const A_MESSAGE: usize = 50;
 /// How many unfinished deliveries one joining looks at.
 const A_JOINING: usize = 1200;
 /// A joining stops while this much time is left, so that what it began is recorded.
@@ -42,8 +43,7 @@ impl<P: Post> Deliver<P> {
         context: &Context<'_>,
         invocation: &Invocation,
     ) -> Result<Option<Delivered>, Undelivered> {
-        let trouble = |cause, retry_after| Undelivered { recipient: Recipient::Channel, cause, retry_after };
-        let ledger = |failure| trouble(Cause::Ledger(failure), None);
+        let ledger = |failure| undelivered(Cause::Ledger(failure), None);
         let now = invocation.now();
         if minute(delivery.value.created_at) < minute(now) && context.received > 1 {
             let held = self.held(account, delivery, context).await.map_err(ledger)?;
@@ -51,7 +51,7 @@ impl<P: Post> Deliver<P> {
                 return Ok(None);
             }
             if !self.ledger.take_joining(account, &invocation.session, now).await.map_err(ledger)? {
-                return Err(trouble(Cause::HeldToJoin, Some(until_next_minute(now))));
+                return Err(undelivered(Cause::HeldToJoin, Some(until_next_minute(now))));
             }
             return self.join_all(account, &held, invocation).await.map(Some);
         }
@@ -61,7 +61,7 @@ impl<P: Post> Deliver<P> {
         }
         let count = self.ledger.count_alert(account, now).await.map_err(ledger)?;
         if count > self.settings.alerts_a_minute {
-            return Err(trouble(Cause::HeldToJoin, Some(until_next_minute(now))));
+            return Err(undelivered(Cause::HeldToJoin, Some(until_next_minute(now))));
         }
         Ok(None)
     }
@@ -90,45 +90,50 @@ impl<P: Post> Deliver<P> {
         held: &[(Place, Versioned<Delivery>)],
         invocation: &Invocation,
     ) -> Result<Delivered, Undelivered> {
-        let mut groups = held.chunks(A_MESSAGE);
-        let mut first = Ok(Delivered::Already);
-        if let Some(group) = groups.next() {
-            first = self.join_group(account, group, invocation).await;
-        }
-        for group in groups {
+        let mut first = Err(undelivered(Cause::HeldToJoin, Some(Duration::from_secs(1))));
+        for (number, group) in held.chunks(A_MESSAGE).enumerate() {
+            if invocation.remaining() < RESERVE {
+                break;
+            }
+            let joined = self.join_group(account, group, invocation).await;
+            let went_well = joined.is_ok();
+            if number == 0 {
+                first = joined;
+            }
             // What is left over, or meets trouble, is for its own events to bring up again.
-            if invocation.remaining() < RESERVE || self.join_group(account, group, invocation).await.is_err()
-            {
+            if !went_well {
                 break;
             }
         }
         first
     }
 
+    /// Posts one group as one message, and says how it went for the first of them: an event leaves the
+    /// queue only if its own message is finished, whatever became of the others.
     async fn join_group(
         &self,
         account: &AccountId,
         group: &[(Place, Versioned<Delivery>)],
         invocation: &Invocation,
     ) -> Result<Delivered, Undelivered> {
-        let mut claimed: Vec<(Place, Versioned<Delivery>, Fact)> = Vec::new();
-        for (place, delivery) in group {
-            // Whoever else is at it, or a ledger that stutters: that one is left for later.
-            let Ok(Some(delivery)) = self.claim(place, delivery, invocation).await else { continue };
-            match self.ledger.fact(place, &delivery.value.fact_id).await {
-                Ok(Some(fact)) => claimed.push((place.clone(), delivery, fact)),
-                Ok(None) => {
-                    let cause = Ending::GivenUp("its fact has gone from the ledger".to_owned());
-                    self.end(place, &delivery, cause, invocation).await?;
-                }
-                Err(failure) => {
-                    let cause = Ending::Retry(failure.to_string());
-                    self.end(place, &delivery, cause, invocation).await?;
-                }
+        let time = self.time_to_send(invocation);
+        let taken = join_all(group.iter().map(|item| self.take(item, invocation))).await;
+        let mut taken = taken.into_iter();
+        let mut first = Ok(Delivered::Already);
+        let mut claimed = Vec::new();
+        let mut first_is_claimed = false;
+        match taken.next() {
+            Some(Ok(Some(mine))) => {
+                first_is_claimed = true;
+                claimed.push(mine);
             }
+            Some(Err(trouble)) => first = Err(trouble),
+            Some(Ok(None)) | None => {}
         }
+        // Whoever else is at one of the others, or a ledger that stutters: that one is left for later.
+        claimed.extend(taken.filter_map(|other| other.ok().flatten()));
         if claimed.is_empty() {
-            return Ok(Delivered::Already);
+            return first;
         }
         let notices: Vec<_> = claimed
             .iter()
@@ -141,23 +146,49 @@ impl<P: Post> Deliver<P> {
         let mut ending = Ending::Retry("no message was written".to_owned());
         let mut trouble = None;
         for message in messages::joined(label, account, &notices) {
-            (ending, trouble) = self.to_channel(&message, invocation).await;
+            (ending, trouble) = self.to_channel(&message, time).await;
             if trouble.is_some() {
                 break;
             }
         }
-        let done = matches!(ending, Ending::Done(_));
-        for (place, delivery, _) in &claimed {
-            self.end(place, delivery, ending.clone(), invocation).await?;
+        // Each is recorded, whatever becomes of recording the others.
+        let ends =
+            claimed.iter().map(|(place, delivery, _)| self.end(place, delivery, ending.clone(), invocation));
+        let mut ends = join_all(ends).await.into_iter();
+        if first_is_claimed {
+            first = match (trouble, ends.next()) {
+                (Some((cause, retry_after)), _) => Err(undelivered(cause, retry_after)),
+                (None, Some(Err(unrecorded))) => Err(unrecorded),
+                (None, _) => Ok(Delivered::Sent),
+            };
         }
-        match trouble {
-            Some((cause, retry_after)) => {
-                Err(Undelivered { recipient: Recipient::Channel, cause, retry_after })
+        first
+    }
+
+    /// Claims one held message and reads what it tells of; `None` where it is finished.
+    async fn take(
+        &self,
+        (place, delivery): &(Place, Versioned<Delivery>),
+        invocation: &Invocation,
+    ) -> Result<Option<(Place, Versioned<Delivery>, Fact)>, Undelivered> {
+        let Some(delivery) = self.claim(place, delivery, invocation).await? else { return Ok(None) };
+        match self.ledger.fact(place, &delivery.value.fact_id).await {
+            Ok(Some(fact)) => Ok(Some((place.clone(), delivery, fact))),
+            Ok(None) => {
+                let cause = "its fact has gone from the ledger".to_owned();
+                self.end(place, &delivery, Ending::GivenUp(cause), invocation).await?;
+                Ok(None)
             }
-            None if done => Ok(Delivered::Sent),
-            None => Ok(Delivered::GivenUp),
+            Err(failure) => {
+                self.end(place, &delivery, Ending::Retry(failure.to_string()), invocation).await?;
+                Err(undelivered(Cause::Ledger(failure), None))
+            }
         }
     }
+}
+
+fn undelivered(cause: Cause, retry_after: Option<Duration>) -> Undelivered {
+    Undelivered { recipient: Recipient::Channel, cause, retry_after }
 }
 
 fn can_be_joined(delivery: &Delivery) -> bool {

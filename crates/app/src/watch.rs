@@ -92,8 +92,15 @@ pub enum WatchError {
         alerted: Option<Result<(), Undelivered>>,
     },
     /// It is in the ledger, and not everything it calls for is done.
-    #[error("the event is in the ledger, and {}", list(.0))]
-    Undelivered(Vec<Undelivered>),
+    #[error("the event is in the ledger, and {}", list(.troubles))]
+    Undelivered {
+        /// What is still to be done.
+        troubles: Vec<Undelivered>,
+        /// What this invocation did send, and when Slack had it.
+        sent: Vec<(Recipient, Timestamp)>,
+        /// When the event happened, as far as that is known.
+        happened: Option<Timestamp>,
+    },
 }
 
 impl WatchError {
@@ -101,7 +108,25 @@ impl WatchError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotRecorded { .. } => None,
-            Self::Undelivered(troubles) => troubles.iter().filter_map(|trouble| trouble.retry_after).max(),
+            Self::Undelivered { troubles, .. } => {
+                troubles.iter().filter_map(|trouble| trouble.retry_after).max()
+            }
+        }
+    }
+
+    /// What was sent all the same.
+    pub fn sent(&self) -> &[(Recipient, Timestamp)] {
+        match self {
+            Self::NotRecorded { .. } => &[],
+            Self::Undelivered { sent, .. } => sent,
+        }
+    }
+
+    /// When the event happened, where that is known.
+    pub fn happened(&self) -> Option<Timestamp> {
+        match self {
+            Self::NotRecorded { .. } => None,
+            Self::Undelivered { happened, .. } => *happened,
         }
     }
 }
@@ -128,6 +153,8 @@ const TRIES: u32 = 6;
 impl<P: Post> Watch<P> {
     /// Without a directory, owners are not looked up (and every alert says so).
     pub fn new(deliver: Deliver<P>, directory: Option<Directory>, telling: Telling) -> Self {
+        // By hand, everything goes out alone: whatever is held back is the functions' to join.
+        let deliver = if telling == Telling::All { deliver } else { deliver.without_joining() };
         Self { deliver, directory, telling }
     }
 
@@ -137,7 +164,7 @@ impl<P: Post> Watch<P> {
         incoming: &Incoming<'_>,
         invocation: &Invocation,
     ) -> Result<Watched, WatchError> {
-        let matter = match Matter::read(incoming.json) {
+        let matter = match Matter::read(incoming.json, &self.deliver.settings.rules) {
             Ok(matter) => matter,
             Err(partial) => return Ok(Watched::NotOurs(partial)),
         };
@@ -168,6 +195,10 @@ impl<P: Post> Watch<P> {
     ) -> Result<Watched, WatchError> {
         let InLedger { place, fact, announcement, mut deliveries, known_before } = recorded;
         deliveries.retain(|delivery| !delivery.value.state.is_finished());
+        if self.silence(&fact).is_some() {
+            // What the functions have still to tell is theirs to tell.
+            deliveries.clear();
+        }
         let must_look = !deliveries.is_empty() || matches!(matter, Matter::Owner(_));
         let owner = match owner {
             Some(owner) => owner,
@@ -175,7 +206,7 @@ impl<P: Post> Watch<P> {
             None => OwnerReport::NoUser,
         };
         if let Matter::Owner(event) = &matter {
-            self.refresh_keys(event, &owner)
+            self.refresh_keys(event, &owner, invocation.now())
                 .await
                 .map_err(|failure| WatchError::NotRecorded { failure, alerted: None })?;
         }
@@ -192,7 +223,8 @@ impl<P: Post> Watch<P> {
             }
         }
         if !troubles.is_empty() {
-            return Err(WatchError::Undelivered(troubles));
+            let happened = fact.body.at();
+            return Err(WatchError::Undelivered { troubles, sent, happened });
         }
         Ok(Watched::Recorded(Box::new(Record { place, fact, announcement, owner, known_before, sent })))
     }
@@ -299,7 +331,12 @@ impl<P: Post> Watch<P> {
     }
 
     /// A user's tags or name changed: its keys are brought up to date. Doing it again changes nothing.
-    async fn refresh_keys(&self, event: &OwnerEvent, owner: &OwnerReport) -> Result<(), Failure> {
+    async fn refresh_keys(
+        &self,
+        event: &OwnerEvent,
+        owner: &OwnerReport,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let ledger = &self.deliver.ledger;
         let account = &event.call.account;
         for indexed in ledger.open_keys(account, Some(&event.user)).await? {
@@ -316,7 +353,7 @@ impl<P: Post> Watch<P> {
                 if let OwnerReport::Found { owner, .. } = owner {
                     key = key.with_owner(owner.clone());
                 }
-                if key == known.value || ledger.save_key(&key, known.version).await? {
+                if key == known.value || ledger.save_key(&key, known.version, now).await? {
                     settled = true;
                     break;
                 }
@@ -358,22 +395,29 @@ enum Matter {
     Key(KeyEvent),
     Failed(FailedCall),
     Owner(OwnerEvent),
+    OwnRole { fact_id: String, partial: Partial, announcement: Announcement },
     Unreadable { fact_id: String, partial: Partial },
 }
 
 impl Matter {
-    fn read(json: &[u8]) -> Result<Self, Box<Partial>> {
+    fn read(json: &[u8], rules: &AlertRules) -> Result<Self, Box<Partial>> {
+        // The same bytes are the same event, however often they come.
+        let id_of = |partial: &Partial| {
+            let named = partial.event_id.clone().or_else(|| partial.envelope_id.clone());
+            named.unwrap_or_else(|| format!("derived-{}", sha256_hex(json)))
+        };
         Ok(match cloudtrail::read(json) {
             Outcome::Key(event) => Self::Key(event),
             Outcome::Failed(failed) => Self::Failed(failed),
             Outcome::Owner(event) => Self::Owner(event),
-            Outcome::NotOurs(partial) => return Err(Box::new(partial)),
-            Outcome::Unreadable(partial) => {
-                // The same bytes are the same stray event, however often they come.
-                let named = partial.event_id.clone().or_else(|| partial.envelope_id.clone());
-                let fact_id = named.unwrap_or_else(|| format!("derived-{}", sha256_hex(json)));
-                Self::Unreadable { fact_id, partial }
+            Outcome::NotOurs(partial) => {
+                let fact_id = id_of(&partial);
+                match alert::for_other_call(rules, &fact_id, &partial) {
+                    Some(announcement) => Self::OwnRole { fact_id, partial, announcement },
+                    None => return Err(Box::new(partial)),
+                }
             }
+            Outcome::Unreadable(partial) => Self::Unreadable { fact_id: id_of(&partial), partial },
         })
     }
 
@@ -382,7 +426,7 @@ impl Matter {
             Self::Key(event) => event.fact_id(),
             Self::Failed(failed) => failed.fact_id(),
             Self::Owner(event) => event.fact_id(),
-            Self::Unreadable { fact_id, .. } => fact_id.clone(),
+            Self::OwnRole { fact_id, .. } | Self::Unreadable { fact_id, .. } => fact_id.clone(),
         }
     }
 
@@ -395,6 +439,7 @@ impl Matter {
             Self::Key(event) => alert::for_key_event(rules, event, claims),
             Self::Failed(failed) => alert::for_failed_call(rules, failed),
             Self::Owner(event) => alert::for_owner_event(rules, event),
+            Self::OwnRole { announcement, .. } => announcement.clone(),
             Self::Unreadable { .. } => alert::for_unreadable(fact_id),
         }
     }
@@ -424,6 +469,7 @@ impl Matter {
             }
             Self::Failed(failed) => (FactBody::FailedCall { failed: failed.clone() }, None),
             Self::Owner(event) => (FactBody::Owner { event: event.clone() }, None),
+            Self::OwnRole { partial, .. } => (FactBody::OwnRole { partial: partial.clone() }, None),
             Self::Unreadable { partial, .. } => (FactBody::Unreadable { partial: partial.clone() }, None),
         }
     }
@@ -441,7 +487,7 @@ impl Matter {
                 };
                 Some((&event.call.account, name))
             }
-            Self::Unreadable { .. } => None,
+            Self::OwnRole { .. } | Self::Unreadable { .. } => None,
         }
     }
 }

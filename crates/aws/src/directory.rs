@@ -122,7 +122,11 @@ impl Directory {
 async fn get_user(client: &aws_sdk_iam::Client, name: &str) -> Result<Option<User>, Failure> {
     match client.get_user().user_name(name).send().await {
         Ok(answer) => Ok(answer.user),
-        Err(error) if error.as_service_error().is_some_and(aws_sdk_iam::operation::get_user::GetUserError::is_no_such_entity_exception) => {
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(aws_sdk_iam::operation::get_user::GetUserError::is_no_such_entity_exception) =>
+        {
             Ok(None)
         }
         Err(error) => Err(Failure::of(format!("iam:GetUser of {name}"), &error)),

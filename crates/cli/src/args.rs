@@ -116,8 +116,8 @@ Examples:
   keytide ingest --ledger dynamodb:keytide --profile security missed.jsonl
   KEYTIDE_SLACK_TOKEN=xoxb-… keytide ingest --post --channel C0123456789 last-hour.json
 
-With the ledger in DynamoDB and without --post, events of the last hour are refused: recording them in silence \
-would keep the watcher from ever telling of them.";
+Into a ledger in DynamoDB, events of the last 14 days are refused unless they are posted: the watcher may still \
+have them in its queue, and once recorded in silence they would never be told of.";
 
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {

@@ -198,6 +198,8 @@ impl Company {
             .await
             .map_err(|failure| broken("the ledger could not be made", &failure.to_string()))?;
         let mut settings = DeliverSettings::for_channel(CHANNEL);
+        // Each event comes once: who is not found now is not waited for.
+        settings.owner_lookups = 1;
         let names = ACCOUNTS.map(|(id, name)| format!("{id}={name}")).join(",");
         settings.accounts =
             AccountNames::parse(&names).map_err(|error| broken("the accounts' names", &error.to_string()))?;
@@ -313,6 +315,7 @@ async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble>
                     output.print(&draw(&sentence, output.width, output.colour));
                 }
             }
+            output.line("");
         }
     }
     output.line("");

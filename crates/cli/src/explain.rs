@@ -1,11 +1,10 @@
 //! `keytide explain`: what the reader makes of each event. Nothing is stored, nobody is told.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::ControlFlow, path::PathBuf};
+use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf};
 
 use jiff::Timestamp;
-use keytide_core::cloudtrail::{self, Actor, ActorKind, Call, KeyEventKind, Outcome, Partial, Subject};
+use keytide_core::cloudtrail::{self, Actor, Call, KeyEventKind, Outcome, Partial, Status, Subject};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
     Ended,
@@ -20,7 +19,7 @@ struct Explanation<'a> {
     file: &'a str,
     outcome: &'static str,
     kind: Option<&'static str>,
-    status: Option<Cow<'a, str>>,
+    status: Option<&'a str>,
     account: Option<&'a str>,
     key_id: Option<&'a str>,
     subject: ExplainedSubject<'a>,
@@ -37,7 +36,7 @@ struct Explanation<'a> {
 struct ExplainedSubject<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    name: Option<Cow<'a, str>>,
+    name: Option<&'a str>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -63,10 +62,7 @@ pub(crate) fn run(args: &ExplainArgs, output: &mut Output) -> Ended {
         let outcome = match item {
             Item::Event { origin, json } => {
                 let outcome = cloudtrail::read(&json);
-                let mut explanation = Explanation::of(&origin.file, &outcome);
-                if let Outcome::Unreadable(partial) = &outcome {
-                    explanation.add_glimpse(&json, partial);
-                }
+                let explanation = Explanation::of(&origin.file, &outcome);
                 match args.format {
                     ExplainFormat::Json => print_json(&explanation, output),
                     ExplainFormat::Text => print_text(&origin.heading(), &explanation, output),
@@ -123,7 +119,7 @@ impl<'a> Explanation<'a> {
         match outcome {
             Outcome::Key(event) => Self {
                 kind: Some(event.change.kind().as_str()),
-                status: event.change.status().map(|status| Cow::Borrowed(status.as_str())),
+                status: event.change.status().map(Status::as_str),
                 key_id: Some(&event.key_id),
                 subject: ExplainedSubject::of(&event.subject),
                 reason: sentences(&event.call.notes),
@@ -139,7 +135,7 @@ impl<'a> Explanation<'a> {
                 }
                 Self {
                     kind: failed.kind.map(KeyEventKind::as_str),
-                    status: failed.status.as_ref().map(|status| Cow::Borrowed(status.as_str())),
+                    status: failed.status.as_ref().map(Status::as_str),
                     key_id: failed.key_id.as_deref(),
                     subject: ExplainedSubject::of(&failed.subject),
                     reason: Some(reason),
@@ -152,18 +148,19 @@ impl<'a> Explanation<'a> {
                     reason = format!("{reason}; {notes}");
                 }
                 Self {
-                    subject: ExplainedSubject { kind: "user", name: Some(Cow::Borrowed(&event.user)) },
+                    subject: ExplainedSubject { kind: "user", name: Some(&event.user) },
                     reason: Some(reason),
                     ..Self::of_call(file, OWNER_EVENT, &event.call)
                 }
             }
-            Outcome::NotOurs(partial) => {
-                Self { key_id: None, ..Self::of_partial(file, NOT_A_KEY_EVENT, partial) }
-            }
-            Outcome::Unreadable(partial) => Self {
-                kind: partial.event_name.as_deref().and_then(kind_of).map(KeyEventKind::as_str),
-                ..Self::of_partial(file, UNREADABLE, partial)
+            Outcome::NotOurs(partial) => Self {
+                kind: None,
+                status: None,
+                key_id: None,
+                subject: ExplainedSubject::of(&Subject::Unknown),
+                ..Self::of_partial(file, NOT_A_KEY_EVENT, partial)
             },
+            Outcome::Unreadable(partial) => Self::of_partial(file, UNREADABLE, partial),
         }
     }
 
@@ -190,11 +187,11 @@ impl<'a> Explanation<'a> {
         Self {
             file,
             outcome,
-            kind: None,
-            status: None,
+            kind: partial.kind.map(KeyEventKind::as_str),
+            status: partial.status.as_ref().map(Status::as_str),
             account: partial.account.as_ref().map(keytide_core::AccountId::as_str),
             key_id: partial.key_id.as_deref(),
-            subject: ExplainedSubject::of(&Subject::Unknown),
+            subject: ExplainedSubject::of(&partial.subject),
             actor: ExplainedActor::of(&partial.actor),
             at: partial.at,
             event_id: partial.event_id.as_deref(),
@@ -226,34 +223,6 @@ impl<'a> Explanation<'a> {
     }
 }
 
-impl Explanation<'_> {
-    /// Adds what an unreadable event about a key still shows: the status, and whose key it is. It is there
-    /// to be looked at; nothing is ever decided by it.
-    fn add_glimpse(&mut self, json: &[u8], partial: &Partial) {
-        let Ok(event) = serde_json::from_slice::<Value>(json) else { return };
-        let record = event.get("detail").unwrap_or(&event);
-        if self.kind.is_none() {
-            return;
-        }
-        let text = |path: &str| record.pointer(path).and_then(Value::as_str).map(str::to_owned);
-        let made = text("/responseElements/accessKey/status");
-        self.status = made.or_else(|| text("/requestParameters/status")).map(Cow::Owned);
-        let named = text("/responseElements/accessKey/userName");
-        if let Some(name) = named.or_else(|| text("/requestParameters/userName")) {
-            self.subject = ExplainedSubject { kind: "user", name: Some(Cow::Owned(name)) };
-        } else if partial.account.is_none() || partial.actor.account.as_deref() == self.account {
-            // Nobody is named: then it is the caller's own, if the caller can have a key.
-            self.subject = match (&partial.actor.kind, &partial.actor.name) {
-                (ActorKind::Root, _) => ExplainedSubject { kind: "root", name: None },
-                (ActorKind::IamUser, Some(name)) => {
-                    ExplainedSubject { kind: "user", name: Some(Cow::Owned(name.clone())) }
-                }
-                _ => ExplainedSubject { kind: "unknown", name: None },
-            };
-        }
-    }
-}
-
 impl<'a> ExplainedSubject<'a> {
     fn of(subject: &'a Subject) -> Self {
         let kind = match subject {
@@ -261,7 +230,7 @@ impl<'a> ExplainedSubject<'a> {
             Subject::Root => "root",
             Subject::Unknown => "unknown",
         };
-        Self { kind, name: subject.user().map(Cow::Borrowed) }
+        Self { kind, name: subject.user() }
     }
 }
 
@@ -269,16 +238,6 @@ impl<'a> ExplainedActor<'a> {
     fn of(actor: &'a Actor) -> Self {
         Self { kind: actor.kind.as_str(), name: actor.name.as_deref(), arn: actor.arn.as_deref() }
     }
-}
-
-fn kind_of(event_name: &str) -> Option<KeyEventKind> {
-    [
-        ("CreateAccessKey", KeyEventKind::Created),
-        ("UpdateAccessKey", KeyEventKind::StatusChanged),
-        ("DeleteAccessKey", KeyEventKind::Deleted),
-    ]
-    .into_iter()
-    .find_map(|(name, kind)| (name == event_name).then_some(kind))
 }
 
 fn sentences(notes: &[String]) -> Option<String> {

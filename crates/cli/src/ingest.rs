@@ -16,6 +16,7 @@ use keytide_app::{
 };
 use keytide_aws::directory::{Directory, ReaderRole};
 use keytide_core::{
+    alert,
     cloudtrail::{self, Outcome},
     delivery::Recipient,
     fact::FactBody,
@@ -41,6 +42,8 @@ use crate::{
 
 /// What is older than this is never posted.
 const POSTED_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// How long an event may still wait in the watcher's queue. Recorded untold, it would never be told of.
+const QUEUED_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Events at once. What one key's history holds depends on the order, so a lane keeps it.
 const LANES: usize = 4;
 /// Events under way, at most: it bounds the memory.
@@ -111,7 +114,9 @@ pub(crate) async fn run(
     let session = format!("cli-{}-{}", std::process::id(), now.as_millisecond());
     let plan = Plan {
         settings: settings.clone(),
-        refused_since: (in_dynamodb && posting.is_none()).then(|| since(now)),
+        is_watched: in_dynamodb,
+        told_since: posting.is_some().then(|| since(now)),
+        queued_since: now.saturating_sub(QUEUED_FOR).unwrap_or(now),
         quiet: args.quiet,
         // No limit: a person can end it.
         invocation: Invocation::begin(session, now, Duration::from_secs(u64::from(u32::MAX))),
@@ -159,7 +164,7 @@ fn posting(args: &IngestArgs, environment: Environment) -> Result<Option<Posting
     }
     match &channel {
         None => {
-            missing.push("there is no channel: give its id (C…) by --channel or KEYTIDE_CHANNEL".to_owned())
+            missing.push("there is no channel: give its id (C…) by --channel or KEYTIDE_CHANNEL".to_owned());
         }
         Some(text) if !is_channel(text) => missing.push(format!(
             "{:?} is no channel's id: expected C and capital letters and digits, as Slack shows it in the \
@@ -189,8 +194,12 @@ impl Post for NoSlack {
 /// What holds for every event of a run.
 struct Plan {
     settings: DeliverSettings,
-    /// Events since then are refused: the watcher is to tell of them.
-    refused_since: Option<Timestamp>,
+    /// Whether the ledger is the one that the functions keep.
+    is_watched: bool,
+    /// Events since then are posted now; `None`: none is.
+    told_since: Option<Timestamp>,
+    /// Events since then may still be in the watcher's queue.
+    queued_since: Timestamp,
     quiet: bool,
     invocation: Invocation,
 }
@@ -225,7 +234,7 @@ impl Counts {
         some(self.not_ours, "not about keys");
         some(self.failed_calls, "of all these were failed calls");
         some(self.unreadable, "unreadable");
-        some(self.refused, "refused, being younger than an hour");
+        some(self.refused, "refused, being the watcher's to tell");
         some(self.failed, "failed");
         some(self.bad_files, "files that could not be read");
         some(self.ignored, "other files in folders left alone");
@@ -295,7 +304,7 @@ async fn take_all<P: Post + 'static>(
         if let Some(reason) = is_nothing(&outcome) {
             let Origin { file, line, .. } = origin;
             waiting.push_back(Waiting::Bad(Item::BadEvent { file, line, column: None, reason }));
-        } else if matches!(outcome, Outcome::NotOurs(_)) {
+        } else if !is_ours(&outcome, plan) {
             waiting.push_back(Waiting::NotOurs(origin));
         } else if is_refused(&outcome, plan) {
             waiting.push_back(Waiting::Refused(origin));
@@ -384,7 +393,7 @@ fn worth_another_try(error: &WatchError, tries: u32) -> Option<Duration> {
     let growing = Duration::from_millis(250) * 2_u32.saturating_pow(tries);
     match error {
         WatchError::NotRecorded { failure, .. } => failure.is_retryable().then_some(growing),
-        WatchError::Undelivered(troubles) => {
+        WatchError::Undelivered { troubles, .. } => {
             let passes = |trouble: &Undelivered| match &trouble.cause {
                 Cause::Ledger(failure) | Cause::Token(failure) => failure.is_retryable(),
                 Cause::Slack(error) => {
@@ -406,16 +415,27 @@ fn is_nothing(outcome: &Outcome) -> Option<String> {
     is_nothing.then(|| partial.reason.clone())
 }
 
-/// Whether recording this event in silence would keep the watcher from telling of it.
+/// Whether the watch has anything to do with it: a call that says nothing about keys may still be one that
+/// nobody should make with our own roles.
+fn is_ours(outcome: &Outcome, plan: &Plan) -> bool {
+    match outcome {
+        Outcome::NotOurs(partial) => alert::for_other_call(&plan.settings.rules, "", partial).is_some(),
+        _ => true,
+    }
+}
+
+/// Whether recording this event would keep the watcher from telling of it: it is not told of now, and the
+/// watcher may still have it in its queue. (Of an event without a time it cannot be told how old it is.)
 fn is_refused(outcome: &Outcome, plan: &Plan) -> bool {
     let at = match outcome {
         Outcome::Key(event) => Some(event.call.at),
         Outcome::Failed(failed) => Some(failed.call.at),
         Outcome::Owner(event) => Some(event.call.at),
-        Outcome::Unreadable(partial) => partial.at,
-        Outcome::NotOurs(_) => None,
+        Outcome::Unreadable(partial) | Outcome::NotOurs(partial) => partial.at,
     };
-    plan.refused_since.is_some_and(|since| at.is_some_and(|at| at >= since))
+    let is_told = plan.told_since.is_some_and(|since| at.is_some_and(|at| at >= since));
+    let may_be_queued = at.is_none_or(|at| at >= plan.queued_since);
+    plan.is_watched && may_be_queued && !is_told
 }
 
 /// Tells what became of the oldest inputs, in their order, until no more than `most` are under way.
@@ -439,8 +459,8 @@ async fn settle(
                 counts.events += 1;
                 counts.refused += 1;
                 output.remark(&format!(
-                    "keytide: {origin}: refused: it is younger than an hour, and the watcher announces it; --post \
-                     tells Slack now"
+                    "keytide: {origin}: refused: it is younger than 14 days, so the watcher may have it in its queue, \
+                     and recorded here, untold, it would never be told of; --post tells Slack of the last hour's"
                 ));
             }
             Waiting::Event(origin, answered) => {
@@ -450,7 +470,7 @@ async fn settle(
                     Ok(Ok(Watched::Recorded(record))) => tell_record(&origin, &record, plan, counts, output),
                     Ok(Err(error)) => tell_failure(&origin, &error.to_string(), counts, output),
                     Err(_) => {
-                        tell_failure(&origin, "it was not finished: a bug, please report it", counts, output)
+                        tell_failure(&origin, "it was not finished: a bug, please report it", counts, output);
                     }
                 }
                 output.progress(counts.events, &origin.file);
@@ -504,7 +524,7 @@ fn tell_record(origin: &Origin, record: &Record, plan: &Plan, counts: &mut Count
             counts.unreadable += 1;
             output.remark(&format!("keytide: {origin}: unreadable: {}", shown(&partial.reason, 500)));
         }
-        FactBody::Key { .. } | FactBody::Owner { .. } => {}
+        FactBody::Key { .. } | FactBody::Owner { .. } | FactBody::OwnRole { .. } => {}
     }
     let is_news = !record.known_before || !record.sent.is_empty();
     if plan.quiet || !is_news || !output.is_open() {
@@ -549,9 +569,13 @@ mod tests {
 
     use super::*;
 
+    fn undelivered(trouble: Undelivered) -> WatchError {
+        WatchError::Undelivered { troubles: vec![trouble], sent: Vec::new(), happened: None }
+    }
+
     fn slack(class: ErrorClass) -> WatchError {
         let cause = Cause::Slack(SlackError { class, detail: "x".to_owned() });
-        WatchError::Undelivered(vec![Undelivered { recipient: Recipient::Channel, cause, retry_after: None }])
+        undelivered(Undelivered { recipient: Recipient::Channel, cause, retry_after: None })
     }
 
     #[test]
@@ -561,11 +585,11 @@ mod tests {
         assert!(worth_another_try(&slack(ErrorClass::Retry { after: None }), 1).is_some());
         let denied = Failure::operators("x", "AccessDenied");
         assert_eq!(worth_another_try(&WatchError::NotRecorded { failure: denied, alerted: None }, 1), None);
-        let held = WatchError::Undelivered(vec![Undelivered {
+        let held = undelivered(Undelivered {
             recipient: Recipient::Channel,
             cause: Cause::HeldToJoin,
             retry_after: Some(Duration::from_secs(31)),
-        }]);
+        });
         assert_eq!(worth_another_try(&held, 3), Some(Duration::from_secs(31)));
     }
 

@@ -381,7 +381,7 @@ pub(crate) fn fact_table(history: &History) -> String {
         vec![
             fact.body.at().map_or_else(|| "-".to_owned(), time),
             deed(&fact.body),
-            call.map_or_else(|| "-".to_owned(), |call| shown(&call.actor.display_name(), 44)),
+            call.map_or_else(|| "-".to_owned(), |call| shown(&call.actor.display_name(), 24)),
             circumstances,
             told(history, &fact.id),
         ]
@@ -395,7 +395,7 @@ fn call_of(body: &FactBody) -> Option<&Call> {
         FactBody::Key { event, .. } => Some(&event.call),
         FactBody::FailedCall { failed } => Some(&failed.call),
         FactBody::Owner { event } => Some(&event.call),
-        FactBody::Unreadable { .. } => None,
+        FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => None,
     }
 }
 
@@ -416,6 +416,9 @@ fn deed(body: &FactBody) -> String {
             format!("refused: {} ({})", failed.call.event_name, shown(&failed.error_code, 40))
         }
         FactBody::Owner { event } => shown(&event.change.describe(), 60),
+        FactBody::OwnRole { partial } => {
+            format!("own role used: {}", shown(partial.event_name.as_deref().unwrap_or("?"), 40))
+        }
         FactBody::Unreadable { partial } => format!("unreadable: {}", shown(&partial.reason, 60)),
     }
 }

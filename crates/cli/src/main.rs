@@ -28,6 +28,10 @@ use crate::{
     output::Output,
 };
 
+/// The embedded ledger and the SDK allocate thousands of small things an event, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Why a command could not be carried out. Each says what, why, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Trouble {

@@ -4,8 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    AccountId,
     cloudtrail::{
-        ActorKind, Call, FailedCall, KeyChange, KeyEvent, OwnerChange, OwnerEvent, Status, Subject,
+        Actor, ActorKind, Call, FailedCall, KeyChange, KeyEvent, OwnerChange, OwnerEvent, Partial, Status,
+        Subject,
     },
     delivery::{Delivery, DeliveryName, DeliveryState, Recipient, Stage},
     owner::{OwnerReport, is_watched_tag},
@@ -92,8 +94,12 @@ impl Announcement {
 
 /// Which of our roles made this call, if one did. A role of that name in another account is not ours.
 pub fn own_role<'a>(rules: &'a AlertRules, call: &Call) -> Option<&'a str> {
-    let role = call.actor.role.as_ref()?;
-    if call.actor.kind != ActorKind::AssumedRole || role.account.as_deref() != Some(call.account.as_str()) {
+    own_role_in(rules, &call.actor, Some(&call.account))
+}
+
+fn own_role_in<'a>(rules: &'a AlertRules, actor: &Actor, account: Option<&AccountId>) -> Option<&'a str> {
+    let role = actor.role.as_ref()?;
+    if actor.kind != ActorKind::AssumedRole || role.account.as_deref() != account.map(AccountId::as_str) {
         return None;
     }
     [&rules.own_roles.reader, &rules.own_roles.disabler]
@@ -201,6 +207,17 @@ pub fn for_owner_event(rules: &AlertRules, event: &OwnerEvent) -> Announcement {
     }
     let severity = if ours { Severity::Critical } else { Severity::Warning };
     Announcement::of(severity, &event.fact_id(), Stage::OwnerChanged, &[Recipient::Channel])
+}
+
+/// What a call calls for that says nothing about keys or owners: nothing, unless it was made with one of our
+/// roles and is more than reading. Keytide itself makes no such call.
+pub fn for_other_call(rules: &AlertRules, fact_id: &str, partial: &Partial) -> Option<Announcement> {
+    own_role_in(rules, &partial.actor, partial.account.as_ref())?;
+    let reads = |name: &String| ["Get", "List", "Generate"].iter().any(|verb| name.starts_with(verb));
+    if partial.event_name.as_ref().is_some_and(reads) {
+        return None;
+    }
+    Some(Announcement::of(Severity::Critical, fact_id, Stage::OwnRole, &[Recipient::Channel]))
 }
 
 /// What an unreadable event calls for.

@@ -48,6 +48,8 @@ pub enum Stage {
     FailedAttempt,
     /// A user's tags, name or existence changed.
     OwnerChanged,
+    /// One of keytide's own roles was used for what keytide never does.
+    OwnRole,
     /// An event could not be read.
     Unreadable,
     /// A key is disabled by keytide: the effect is on IAM, not on Slack.
@@ -65,6 +67,7 @@ impl Stage {
             Self::Deleted => "deleted",
             Self::FailedAttempt => "failed-attempt",
             Self::OwnerChanged => "owner-changed",
+            Self::OwnRole => "own-role",
             Self::Unreadable => "unreadable",
             Self::Disable => "disable",
         }

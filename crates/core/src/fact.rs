@@ -41,6 +41,11 @@ pub enum FactBody {
         /// The change.
         event: OwnerEvent,
     },
+    /// A call with one of keytide's own roles that keytide never makes.
+    OwnRole {
+        /// What is known of it.
+        partial: Partial,
+    },
     /// An event that could not be read.
     Unreadable {
         /// What could still be read of it, and why the rest could not.
@@ -55,7 +60,7 @@ impl FactBody {
             Self::Key { event, .. } => Some(event.call.at),
             Self::FailedCall { failed } => Some(failed.call.at),
             Self::Owner { event } => Some(event.call.at),
-            Self::Unreadable { partial } => partial.at,
+            Self::OwnRole { partial } | Self::Unreadable { partial } => partial.at,
         }
     }
 
@@ -65,7 +70,7 @@ impl FactBody {
             Self::Key { event, .. } => Some(&event.call.account),
             Self::FailedCall { failed } => Some(&failed.call.account),
             Self::Owner { event } => Some(&event.call.account),
-            Self::Unreadable { partial } => partial.account.as_ref(),
+            Self::OwnRole { partial } | Self::Unreadable { partial } => partial.account.as_ref(),
         }
     }
 
@@ -75,7 +80,7 @@ impl FactBody {
             Self::Key { event, .. } => Some(&event.key_id),
             Self::FailedCall { failed } => failed.key_id.as_deref(),
             Self::Owner { .. } => None,
-            Self::Unreadable { partial } => partial.key_id.as_deref(),
+            Self::OwnRole { partial } | Self::Unreadable { partial } => partial.key_id.as_deref(),
         }
     }
 
@@ -85,7 +90,7 @@ impl FactBody {
             Self::Key { event, .. } => event.subject.user(),
             Self::FailedCall { failed } => failed.subject.user(),
             Self::Owner { event } => Some(&event.user),
-            Self::Unreadable { .. } => None,
+            Self::OwnRole { .. } | Self::Unreadable { .. } => None,
         }
     }
 }

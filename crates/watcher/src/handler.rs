@@ -65,10 +65,13 @@ impl<P: Post + 'static> Handler<P> {
         let messages = batch::read(&event.payload)?;
         let time_limit = time_left(event.context.deadline, now).saturating_sub(RESERVE);
         // Lambda gives every invocation an id of its own: no two claim deliveries under the same name.
-        let invocation = Arc::new(Invocation::begin(event.context.request_id, now, time_limit));
+        let request_id = event.context.request_id;
+        let invocation = Invocation::begin(request_id.clone(), now, time_limit);
         let pace = Pace { at_once: AT_ONCE, until: began + time_limit, least: LEAST };
         let ended = batch::run(&messages, pace, |message| {
-            let (watch, invocation) = (Arc::clone(&self.watch), Arc::clone(&invocation));
+            let watch = Arc::clone(&self.watch);
+            // Nor do two messages of one batch: they may be the same event twice.
+            let invocation = invocation.named(format!("{request_id}/{}", message.id));
             async move {
                 let incoming = Incoming { json: message.body.as_bytes(), received: message.received };
                 watch.event(&incoming, &invocation).await
@@ -108,7 +111,7 @@ fn pause_of(message: &Message, ended: &Ended<Result<Watched, WatchError>>) -> i3
     let asked = match ended {
         Ended::Returned(Err(error)) => error.retry_after(),
         // Nothing is wrong with it: another invocation takes it at once.
-        Ended::Untouched => Some(Duration::ZERO),
+        Ended::Untouched => return 1,
         _ => None,
     };
     pause_seconds(message.received, asked, &message.id)
@@ -165,7 +168,8 @@ mod tests {
         let message = Message { received: 3, ..Message::default() };
         let undelivered = |retry_after| {
             let cause = Cause::HeldToJoin;
-            WatchError::Undelivered(vec![Undelivered { recipient: Recipient::Channel, cause, retry_after }])
+            let troubles = vec![Undelivered { recipient: Recipient::Channel, cause, retry_after }];
+            WatchError::Undelivered { troubles, sent: Vec::new(), happened: None }
         };
         let asked = Ended::Returned(Err(undelivered(Some(Duration::from_secs(42)))));
         assert_eq!(pause_of(&message, &asked), 42);

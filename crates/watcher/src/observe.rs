@@ -50,6 +50,8 @@ impl Report {
             Ended::Returned(Ok(Watched::NotOurs(partial))) => Self::of_partial("not-ours", partial),
             Ended::Returned(Ok(Watched::Recorded(record))) => Self::of_record(record),
             Ended::Returned(Err(error)) => Self {
+                sent: sent(error.sent()),
+                seconds_to_alert: seconds_to_alert(error.sent(), error.happened()),
                 causes: causes(error),
                 early_alert: matches!(error, WatchError::NotRecorded { alerted: Some(Ok(())), .. }),
                 error: Some(error.to_string()),
@@ -80,7 +82,6 @@ impl Report {
             _ if record.known_before => ("known", None),
             _ => ("recorded", None),
         };
-        let to_channel = record.sent.iter().find(|(recipient, _)| *recipient == Recipient::Channel);
         Self {
             outcome,
             event_id: Some(record.fact.id.clone()),
@@ -88,16 +89,15 @@ impl Report {
                 FactBody::Key { event, .. } => Some(event.call.event_name.clone()),
                 FactBody::FailedCall { failed } => Some(failed.call.event_name.clone()),
                 FactBody::Owner { event } => Some(event.call.event_name.clone()),
-                FactBody::Unreadable { partial } => partial.event_name.clone(),
+                FactBody::OwnRole { partial } | FactBody::Unreadable { partial } => {
+                    partial.event_name.clone()
+                }
             },
             account: body.account().map(ToString::to_string),
             key_id: body.key_id().map(str::to_owned),
             reason,
-            sent: record.sent.iter().map(|(recipient, _)| recipient.as_str()).collect(),
-            // Another clock made the event's time: it may lie ahead of ours.
-            seconds_to_alert: to_channel
-                .zip(body.at())
-                .map(|((_, sent), at)| sent.duration_since(at).as_secs_f64().max(0.0)),
+            sent: sent(&record.sent),
+            seconds_to_alert: seconds_to_alert(&record.sent, body.at()),
             ..Self::default()
         }
     }
@@ -173,6 +173,16 @@ impl Report {
     }
 }
 
+fn sent(sent: &[(Recipient, Timestamp)]) -> Vec<&'static str> {
+    sent.iter().map(|(recipient, _)| recipient.as_str()).collect()
+}
+
+/// Another clock made the event's time: it may lie ahead of ours.
+fn seconds_to_alert(sent: &[(Recipient, Timestamp)], happened: Option<Timestamp>) -> Option<f64> {
+    let (_, posted) = sent.iter().find(|(recipient, _)| *recipient == Recipient::Channel)?;
+    Some(posted.duration_since(happened?).as_secs_f64().max(0.0))
+}
+
 /// Causes that are the normal course of things, not trouble.
 const PASSING: [&str; 3] = ["claimed", "held-to-join", "no-time-left"];
 
@@ -180,7 +190,7 @@ fn causes(error: &WatchError) -> Vec<&'static str> {
     match error {
         WatchError::NotRecorded { alerted: Some(Err(trouble)), .. } => vec!["ledger", trouble.cause.as_str()],
         WatchError::NotRecorded { .. } => vec!["ledger"],
-        WatchError::Undelivered(troubles) => {
+        WatchError::Undelivered { troubles, .. } => {
             let mut causes: Vec<_> = troubles.iter().map(|trouble| trouble.cause.as_str()).collect();
             causes.sort_unstable();
             causes.dedup();
@@ -364,11 +374,14 @@ mod tests {
             undelivered(Recipient::Channel, Cause::Ledger(failure())),
             undelivered(Recipient::Channel, Cause::Ledger(failure())),
         ];
-        let error = WatchError::Undelivered(troubles);
+        let posted = "2026-06-02T08:58:24Z".parse().unwrap();
+        let happened = Some("2026-06-02T08:58:14Z".parse().unwrap());
+        let error = WatchError::Undelivered { troubles, sent: vec![(Recipient::Channel, posted)], happened };
         let report = Report::of(&message, &Ended::Returned(Err(error.clone())));
         assert!(report.has_failed());
         assert_eq!(report.outcome, "failed");
         assert_eq!(report.causes, ["directory", "ledger"]);
+        assert_eq!((report.sent.as_slice(), report.seconds_to_alert), (&["channel"][..], Some(10.0)));
         assert_eq!(report.account.as_deref(), Some("111122223333"));
         assert_eq!(report.key_id.as_deref(), Some("AKIATIDEWATERSTORY22"));
         assert_eq!(report.event_id.as_deref(), Some("2df99d85-25cd-5007-a24e-2aabe638e2af"));

@@ -66,7 +66,11 @@ impl Place {
     /// Where a fact belongs.
     pub fn of(fact_id: &str, body: &FactBody) -> Self {
         match (body, body.account()) {
-            (FactBody::Unreadable { .. }, _) | (_, None) => Self::Stray { fact_id: fact_id.to_owned() },
+            (_, None) => Self::Stray { fact_id: fact_id.to_owned() },
+            // Whatever key it names: what could not be read is not part of a key's history.
+            (FactBody::Unreadable { .. } | FactBody::OwnRole { .. }, Some(account)) => {
+                Self::Account { account: account.clone() }
+            }
             (_, Some(account)) => {
                 let account = account.clone();
                 match (body.key_id(), body.user()) {
@@ -146,11 +150,11 @@ pub(super) fn natural(item: &Item, name: &str) -> Option<u64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
-pub(super) fn encode_key(key: &Key, version: u64) -> Result<Item, Failure> {
+pub(super) fn encode_key(key: &Key, version: u64, now: Timestamp) -> Result<Item, Failure> {
     let place = Place::Key { account: key.account.clone(), key_id: key.key_id.clone() };
     let mut item = encode(&place, KEY_SORT, key, version)?;
     if let Some(Standing::Deleted(deletion)) = key.standing() {
-        item.insert("expires_at".to_owned(), number(seconds_after(deletion.at, KEPT)));
+        item.insert("expires_at".to_owned(), number(seconds_after(deletion.at.max(now), KEPT)));
     } else {
         let user = key.holder.subject.user().unwrap_or_default();
         let user_key = format!("{}{}", user_prefix(user), bounded(&key.key_id));

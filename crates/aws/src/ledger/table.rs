@@ -94,7 +94,11 @@ pub(super) async fn create(client: &Client, table: &str) -> Result<(), Failure> 
     }
     match request.send().await {
         Ok(_) => {}
-        Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::create_table::CreateTableError::is_resource_in_use_exception) => {
+        Err(error)
+            if error.as_service_error().is_some_and(
+                aws_sdk_dynamodb::operation::create_table::CreateTableError::is_resource_in_use_exception,
+            ) =>
+        {
             return Ok(());
         }
         Err(error) => return Err(Failure::of(format!("dynamodb:CreateTable of {table}"), &error)),

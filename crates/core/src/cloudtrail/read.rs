@@ -19,7 +19,19 @@ const LONGEST_KEY_ID: usize = 256;
 ///
 /// Never fails and never panics: what cannot be read is [`Outcome::Unreadable`] with the reason.
 pub fn read(json: &[u8]) -> Outcome {
-    match serde_json::from_slice::<Document<'_>>(json) {
+    // A text that was cut in the middle of an emoji ends in half of its escape, which no parser takes.
+    let mended;
+    let parsed = match serde_json::from_slice::<Document<'_>>(json) {
+        Err(error) => match without_lone_surrogates(json) {
+            Some(bytes) => {
+                mended = bytes;
+                serde_json::from_slice(&mended)
+            }
+            None => Err(error),
+        },
+        parsed => parsed,
+    };
+    match parsed {
         Ok(document) => Reading::new(document),
         Err(error) => {
             let reason = format!(
@@ -409,6 +421,35 @@ impl<'a> Reading<'a> {
         partial.actor = std::mem::take(&mut self.actor);
         partial
     }
+}
+
+/// The JSON with every unpaired surrogate escape (`\ud83d` without its other half) made into U+FFFD's; `None`
+/// where there is none.
+fn without_lone_surrogates(json: &[u8]) -> Option<Vec<u8>> {
+    let unit = |at: usize| {
+        let escape = json.get(at..at + 6)?;
+        let digits = std::str::from_utf8(escape.strip_prefix(b"\\u")?).ok()?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut mended = Vec::with_capacity(json.len());
+    let (mut at, mut changed) = (0, false);
+    while let Some(&byte) = json.get(at) {
+        let length = match (byte, unit(at)) {
+            (b'\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff)) => {
+                mended.extend_from_slice(b"\\ufffd");
+                changed = true;
+                at += 6;
+                continue;
+            }
+            // Any other escape is two bytes at least: `\\` must not be taken for the start of one.
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+        mended.extend_from_slice(json.get(at..at + length).unwrap_or(&[byte]));
+        at += length;
+    }
+    changed.then_some(mended)
 }
 
 fn expected(field: &str, what: &str, found: &str) -> String {

@@ -94,6 +94,43 @@ fn a_record_without_an_id_has_one_fact_name_and_another_record_another() {
 }
 
 #[test]
+fn an_error_message_that_ends_before_its_target_names_nobody() {
+    let mut refused = record("CreateAccessKey", "2026-05-04T09:00:00Z", "e1", "alice", "Active");
+    refused["errorCode"] = json!("AccessDenied");
+    refused["requestParameters"] = Value::Null;
+    for message in [
+        "on resource: user ",
+        "on resource: user",
+        "on resource: arn:aws:iam::111122223333:user/",
+        "on resource: arn:",
+        "The user with name ",
+        "The Access Key with id  ",
+    ] {
+        refused["errorMessage"] = json!(message);
+        let Outcome::Failed(failed) = read(refused.to_string().as_bytes()) else { panic!("{message}") };
+        assert_eq!((failed.subject, failed.key_id), (Subject::Unknown, None), "{message}");
+    }
+}
+
+#[test]
+fn half_an_emoji_does_not_hide_a_key() {
+    let whole = record("CreateAccessKey", "2026-05-04T09:00:00Z", "e1", "alice", "Active").to_string();
+    for (agent, read_as) in [
+        (r"cut \ud83d", "cut \u{fffd}"),
+        (r"\udc00 cut", "\u{fffd} cut"),
+        (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+        (r"\\ud83d stays", r"\ud83d stays"),
+        (r"\ud83d\u0041", "\u{fffd}A"),
+    ] {
+        let json = whole.replacen('{', &format!("{{\"userAgent\":\"{agent}\","), 1);
+        let Outcome::Key(event) = read(json.as_bytes()) else {
+            panic!("{agent}: {:?}", read(json.as_bytes()))
+        };
+        assert_eq!(event.call.user_agent.as_deref(), Some(read_as), "{agent}");
+    }
+}
+
+#[test]
 fn account_ids_are_twelve_digits() {
     for bad in ["", "11112222333", "1111222233334", "11112222333a", "１１１１２２２２３３３３"] {
         assert!(AccountId::parse(bad).is_err(), "{bad}");
@@ -114,6 +151,10 @@ fn any_value() -> impl Strategy<Value = Value> {
         Just(json!({"accessKey": "x", "userName": 7})),
         Just(json!("CreateAccessKey")),
         Just(json!("AccessDenied")),
+        Just(json!("denied on resource: user ")),
+        Just(json!("denied on resource: arn:aws:iam::111122223333:user/")),
+        Just(json!("The user with name  cannot be found.")),
+        Just(json!("The Access Key with id ")),
         Just(json!("Root")),
         Just(json!("AssumedRole")),
         Just(json!("2026-13-45T99:00:00Z")),

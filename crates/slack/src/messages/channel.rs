@@ -28,6 +28,7 @@ pub fn for_channel(notice: &Notice<'_>) -> Message {
         FactBody::Key { event, .. } => key(notice, event),
         FactBody::FailedCall { failed } => failed_call(notice, failed),
         FactBody::Owner { event } => owner_event(notice, event),
+        FactBody::OwnRole { partial } => own_role(notice, partial),
         FactBody::Unreadable { partial } => unreadable(notice, partial),
     };
     draft.into_message(notice)
@@ -388,11 +389,59 @@ pub(super) fn unreadable_sentence(notice: &Notice<'_>, partial: &Partial) -> Mar
         .say(".")
 }
 
-fn unreadable(notice: &Notice<'_>, partial: &Partial) -> Draft {
+/// That one of our roles did what keytide never does, as a sentence.
+pub(super) fn own_role_sentence(notice: &Notice<'_>, partial: &Partial) -> Markup {
+    let place = match &partial.account {
+        Some(account) => Markup::new().say(" in ").then(words::account(notice.accounts, account)),
+        None => Markup::new(),
+    };
+    let time = match partial.at {
+        Some(at) => Markup::new().say(" on ").word(&words::when(at)),
+        None => Markup::new(),
+    };
+    let name = partial.event_name.as_deref().unwrap_or("a call without a name");
+    Markup::new()
+        .say("One of keytide's own roles called ")
+        .code(name, NAME)
+        .then(place)
+        .then(time)
+        .say(", which keytide never does.")
+}
+
+fn own_role(notice: &Notice<'_>, partial: &Partial) -> Draft {
+    let (title_account, fields) = partial_fields(notice, partial);
+    Draft {
+        title: format!("keytide's own role was misused ({title_account})"),
+        sentence: own_role_sentence(notice, partial),
+        alarms: vec![words::own_role_alarm()],
+        fields,
+        next: vec![words::own_role_next()],
+        ..Draft::default()
+    }
+}
+
+/// The account for a title, and the fields, of an event of which only parts are known.
+fn partial_fields(notice: &Notice<'_>, partial: &Partial) -> (String, Vec<Markup>) {
     let account = match &partial.account {
         Some(account) => words::account(notice.accounts, account),
         None => Markup::new().say("unknown"),
     };
+    let title_account = partial
+        .account
+        .as_ref()
+        .map_or_else(|| "account unknown".to_owned(), |id| plain(notice.accounts.label(id), 30));
+    let fields = vec![
+        field("Account", account),
+        field("Key id", words::told(partial.key_id.as_deref(), KEY_ID)),
+        field("Called by", words::identity(notice.accounts, &partial.actor, Place::Within)),
+        field("Source", words::told(partial.source.as_deref(), NAME)),
+        field("MFA", words::mfa(partial.mfa)),
+        words::user_agent_field(partial.user_agent.as_deref()),
+    ];
+    (title_account, fields)
+}
+
+fn unreadable(notice: &Notice<'_>, partial: &Partial) -> Draft {
     let lookup = partial.event_id.as_deref().filter(|id| words::is_plain_name(id)).map(|id| {
         let command = format!(
             "aws cloudtrail lookup-events --region us-east-1 --lookup-attributes AttributeKey=EventId,AttributeValue={id}"
@@ -403,21 +452,11 @@ fn unreadable(notice: &Notice<'_>, partial: &Partial) -> Draft {
         .bold("Next:")
         .say(" look the event up, and treat it as a possible new key until you know better")
         .then(lookup.unwrap_or_else(|| Markup::new().say(".")));
-    let title_account = partial
-        .account
-        .as_ref()
-        .map_or_else(|| "account unknown".to_owned(), |id| plain(notice.accounts.label(id), 30));
+    let (title_account, fields) = partial_fields(notice, partial);
     Draft {
         title: format!("Event that could not be read ({title_account})"),
         sentence: unreadable_sentence(notice, partial),
-        fields: vec![
-            field("Account", account),
-            field("Key id", words::told(partial.key_id.as_deref(), KEY_ID)),
-            field("Called by", words::identity(notice.accounts, &partial.actor, Place::Within)),
-            field("Source", words::told(partial.source.as_deref(), NAME)),
-            field("MFA", words::mfa(partial.mfa)),
-            words::user_agent_field(partial.user_agent.as_deref()),
-        ],
+        fields,
         next: vec![next],
         ..Draft::default()
     }

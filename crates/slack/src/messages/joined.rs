@@ -156,6 +156,9 @@ fn line(notice: &Notice<'_>) -> Markup {
             start.say("user ").code(&event.user, NAME).say(" changed: ").code(&event.change.describe(), 200),
             &event.call,
         ),
+        FactBody::OwnRole { partial } => start
+            .say("keytide's own role called ")
+            .code(partial.event_name.as_deref().unwrap_or("a call without a name"), NAME),
         FactBody::Unreadable { partial } => start.say("could not be read: ").code(&partial.reason, 200),
     }
 }

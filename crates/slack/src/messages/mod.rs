@@ -134,6 +134,6 @@ fn notes(fact: &Fact) -> &[String] {
         FactBody::Key { event, .. } => &event.call.notes,
         FactBody::FailedCall { failed } => &failed.call.notes,
         FactBody::Owner { event } => &event.call.notes,
-        FactBody::Unreadable { .. } => &[],
+        FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => &[],
     }
 }

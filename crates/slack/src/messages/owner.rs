@@ -112,7 +112,7 @@ pub fn owner_fallback(notice: &Notice<'_>, why: &str) -> Message {
         FactBody::Key { event, .. } => event.subject.clone(),
         FactBody::FailedCall { failed } => failed.subject.clone(),
         FactBody::Owner { event } => Subject::User(event.user.clone()),
-        FactBody::Unreadable { .. } => Subject::Unknown,
+        FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => Subject::Unknown,
     };
     let who = match &subject {
         Subject::User(_) => words::subject(&subject),
@@ -122,6 +122,7 @@ pub fn owner_fallback(notice: &Notice<'_>, why: &str) -> Message {
         FactBody::Key { event, .. } => channel::key_sentence(notice, event),
         FactBody::FailedCall { failed } => channel::failed_sentence(notice, failed),
         FactBody::Owner { event } => channel::owner_sentence(notice, event),
+        FactBody::OwnRole { partial } => channel::own_role_sentence(notice, partial),
         FactBody::Unreadable { partial } => channel::unreadable_sentence(notice, partial),
     };
     let mut fields = vec![field("Owner", words::owner(notice, &subject))];

@@ -243,7 +243,7 @@ pub(super) fn event_id(fact: &Fact) -> Markup {
         FactBody::Key { event, .. } => event.call.event_id.as_deref(),
         FactBody::FailedCall { failed } => failed.call.event_id.as_deref(),
         FactBody::Owner { event } => event.call.event_id.as_deref(),
-        FactBody::Unreadable { partial } => partial.event_id.as_deref(),
+        FactBody::OwnRole { partial } | FactBody::Unreadable { partial } => partial.event_id.as_deref(),
     };
     match event_id {
         Some(id) => Markup::new().say("CloudTrail event ").code(id, NAME),

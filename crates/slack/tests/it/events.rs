@@ -62,13 +62,14 @@ pub(crate) fn fact(record: &Value) -> Fact {
         Outcome::Failed(failed) => FactBody::FailedCall { failed },
         Outcome::Owner(event) => FactBody::Owner { event },
         Outcome::Unreadable(partial) => FactBody::Unreadable { partial },
-        Outcome::NotOurs(partial) => panic!("no event of ours: {}", partial.reason),
+        // Told only where one of our roles made the call, which a scene takes for granted.
+        Outcome::NotOurs(partial) => FactBody::OwnRole { partial },
     };
     let id = match &body {
         FactBody::Key { event, .. } => event.fact_id(),
         FactBody::FailedCall { failed } => failed.fact_id(),
         FactBody::Owner { event } => event.fact_id(),
-        FactBody::Unreadable { .. } => "derived-0001".to_owned(),
+        FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => "derived-0001".to_owned(),
     };
     Fact { id, recorded_at, body }
 }

@@ -174,6 +174,12 @@ channel!(user_deleted, {
     Scene::new(&record("DeleteUser", &identity, &json!({"userName": "alice"}), &json!({})), alice())
         .critical()
 });
+channel!(our_own_role_misused, {
+    let identity = role("keytide-disabler", "stranger");
+    let parameters = json!({"userName": "alice", "policyArn": "arn:aws:iam::aws:policy/AdministratorAccess"});
+    Scene::new(&record("AttachUserPolicy", &identity, &parameters, &json!({})), OwnerReport::NoUser)
+        .critical()
+});
 channel!(unreadable, {
     let parameters = json!({"accessKeyId": KEY});
     Scene::new(&record("UpdateAccessKey", &user("bruno"), &parameters, &json!({})), OwnerReport::NoUser)
