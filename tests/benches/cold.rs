@@ -38,6 +38,9 @@ struct Start {
     seen: Seen,
 }
 
+/// A row: its name, unit, how it is got from the starts, and its aim.
+type Figure<'a> = (&'static str, &'static str, &'a dyn Fn(&[Start]) -> f64, &'static str);
+
 pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     let alone = |path| Program { path, arguments: Vec::new() };
     let watcher = alone(build::program("keytide-watcher", "lambda")?);
@@ -84,7 +87,7 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     let times = |starts: &[Start]| median(starts.iter().map(|start| milliseconds(start.time)));
     let sizes = |starts: &[Start]| median(starts.iter().map(|start| start.memory_mb));
     let samples = format!("{STARTS} starts each");
-    let figures: [(_, _, &dyn Fn(&[Start]) -> f64, _); 2] =
+    let figures: [Figure<'_>; 2] =
         [("cold start", "ms", &times, "≤ 8 ms"), ("memory after the first event", "MB", &sizes, "≤ 12 MB")];
     for (figure, unit, of, aim) in figures {
         let (own, other) = (of(&ours), of(&bares));

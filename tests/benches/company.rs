@@ -123,7 +123,7 @@ impl Company {
     }
 
     /// The watch as the function sets it up, over this AWS, or a wrapping of it, and this Slack.
-    pub(crate) fn watch<P: Post>(&self, config: &aws_config::SdkConfig, slack: P) -> Outcome<Watch<P>> {
+    pub(crate) fn watch<P: Post>(config: &aws_config::SdkConfig, slack: P) -> Outcome<Watch<P>> {
         let settings = DeliverSettings {
             accounts: AccountNames::parse(&format!("{PROD}=prod"))?,
             // Every alert alone, however many a minute.

@@ -16,6 +16,9 @@ const ROUNDS: usize = 51;
 /// How long one timing takes at least: long enough for the clock, short enough for many.
 const ROUND: Duration = Duration::from_millis(20);
 
+/// Something that reads one event, and whether it took it for what it is.
+type Reader<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 pub(crate) fn measure(table: &mut Table) -> Outcome<()> {
     let mut all = Vec::new();
     for entry in fs::read_dir(samples())? {
@@ -31,7 +34,7 @@ pub(crate) fn measure(table: &mut Table) -> Outcome<()> {
     }
     for (figure, events) in [("reader, key events", &key_events), ("reader, all samples", &all)] {
         let bytes: usize = events.iter().map(Vec::len).sum();
-        let readers: [&dyn Fn(&[u8]) -> bool; 3] = [
+        let readers: [Reader<'_>; 3] = [
             &|json| !matches!(black_box(cloudtrail::read(black_box(json))), Read::Failed(_)),
             &|json| black_box(serde_json::from_slice::<Value>(black_box(json))).is_ok(),
             &|json| black_box(serde_json::from_slice::<serde::de::IgnoredAny>(black_box(json))).is_ok(),

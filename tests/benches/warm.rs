@@ -100,7 +100,7 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     let timed = TimedAws { aws: company.aws.clone(), inside: inside.clone() };
     let config = company.aws.sdk_config().to_builder().http_client(timed.clone()).build();
     let slack = TimedSlack { slack: company.slack.clone(), inside: inside.clone() };
-    let watch = company.watch(&config, slack)?;
+    let watch = Company::watch(&config, slack)?;
     let member = company.aws.sdk_config_in(PROD).to_builder().http_client(timed).build();
 
     // One event beforehand shows the items that the reference is to write, and the calls it is to make.
@@ -138,7 +138,7 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     for number in 2..FIRST + EVENTS {
         let event: Pin<Box<dyn Future<Output = Outcome<()>>>> = Box::pin(one(number));
         let own = outside(&inside, event).await?;
-        let reference = outside(&inside, raw.like_event(number)).await?;
+        let reference = outside(&inside, Box::pin(raw.like_event(number))).await?;
         if number >= FIRST {
             ours.push(milliseconds(own));
             raws.push(milliseconds(reference));
@@ -165,7 +165,7 @@ async fn outside(inside: &Inside, work: impl Future<Output = Outcome<()>>) -> Ou
     let began = cpu_time();
     work.await?;
     let elapsed = cpu_time().saturating_sub(began);
-    Ok(elapsed.saturating_sub(inside.so_far() - before))
+    Ok(elapsed.saturating_sub(inside.so_far().saturating_sub(before)))
 }
 
 type Item = std::collections::HashMap<String, AttributeValue>;
