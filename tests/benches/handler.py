@@ -160,7 +160,7 @@ def watch(body):
         raise ValueError("expected a key that the ledger does not know")
     tags, keys = owner_of(event)
     state = text(json.dumps({**event, "owner": tags}))
-    items = [item(event, fact, 1, event=state), item(event, "KEY", 1, key=state)]
+    items = [item(event, fact, 1, detail=state), item(event, "KEY", 1, key=state)]
     items += [item(event, sort, 1, state=text("pending"), created_at=text(now())) for sort in outs.values()]
     dynamodb.transact_write_items(
         TransactItems=[
