@@ -89,8 +89,11 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     let cpu_times = |starts: &[Start]| median(starts.iter().map(|start| milliseconds(start.cpu)));
     let sizes = |starts: &[Start]| median(starts.iter().map(|start| start.memory_mb));
     let samples = format!("{STARTS} starts each");
-    let figures: [Figure<'_>; 2] =
-        [("cold start", "ms", &times, "≤ 8 ms"), ("memory after the first event", "MB", &sizes, "≤ 12 MB")];
+    let figures: [Figure<'_>; 3] = [
+        ("cold start", "ms", &times, "≤ 8 ms"),
+        ("cold start, time on a CPU", "ms", &cpu_times, ""),
+        ("memory after the first event", "MB", &sizes, "≤ 12 MB"),
+    ];
     for (figure, unit, of, aim) in figures {
         let (own, other) = (of(&ours), of(&bares));
         table.row(Row {
