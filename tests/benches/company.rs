@@ -162,8 +162,8 @@ pub(crate) async fn history(ledger: &Ledger, key_id: &str) -> Outcome<History> {
     Ok(ledger.history(&place).await?)
 }
 
-/// Whether that is a key that was made and nothing else, with its two deliveries.
+/// Whether that is a key that was made and nothing else.
 pub(crate) fn is_new(history: &History) -> bool {
     let active = history.key.as_ref().is_some_and(|key| key.value.standing_word() == "Active");
-    active && history.facts.len() == 1 && history.deliveries.len() == 2
+    active && history.facts.len() == 1
 }

@@ -78,7 +78,7 @@ fn facts() -> Vec<(String, Fact, Severity)> {
             }
             Outcome::NotOurs(_) => continue,
         };
-        facts.push((name, Fact { id, recorded_at: now(), body }, severity));
+        facts.push((name, Fact { id, recorded_at: now(), body, untold: None }, severity));
     }
     assert!(facts.len() > 40);
     facts

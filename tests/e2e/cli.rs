@@ -307,8 +307,7 @@ fn the_ledger_holds_what_was_ingested_and_a_second_time_changes_nothing() {
         "06:12:30  set Inactive",
         "06:44:52  set Active",
         "07:05:19  deleted",
-        "TRIES",
-        "read by hand and not posted",
+        "nobody: read by hand and not posted",
     ];
     let (text, mut at) = (&shown.stdout, 0);
     for part in order {

@@ -4,6 +4,7 @@ use keytide_app::watch::{Incoming, Telling, Watched};
 use keytide_core::{
     cloudtrail::Subject,
     delivery::{DeliveryState, Recipient},
+    fact::Untold,
 };
 use keytide_local::{Fault, KeyStatus, Service, slack::Person};
 use serde_json::json;
@@ -326,5 +327,7 @@ async fn what_is_read_by_hand_is_recorded_and_not_posted() {
         world.watch_telling(telling).event(&incoming, &world.invocation()).await.unwrap();
     }
     assert!(world.slack.calls().is_empty());
-    assert_eq!(world.story_of(KEY).await.facts.len(), 1);
+    let story = world.story_of(KEY).await;
+    assert_eq!((story.facts.len(), story.deliveries.len()), (1, 0));
+    assert_eq!(story.facts[0].untold, Some(Untold::ByHand));
 }

@@ -12,9 +12,9 @@ use keytide_core::{
     AccountId,
     alert::{self, AlertRules, Announcement},
     cloudtrail::{self, FailedCall, KeyChange, KeyEvent, Outcome, OwnerChange, OwnerEvent, Partial},
-    delivery::{Delivery, DeliveryState, Recipient},
+    delivery::{Delivery, Recipient},
     digest::sha256_hex,
-    fact::{Fact, FactBody},
+    fact::{Fact, FactBody, Untold},
     key::{self, Key},
     owner::OwnerReport,
 };
@@ -39,7 +39,7 @@ pub struct Watch<P> {
 pub enum Telling {
     /// All: the function's way.
     All,
-    /// Those since this time; older ones are given up as they are recorded.
+    /// Those since this time; older ones are only recorded.
     Since(Timestamp),
     /// None: they are only recorded.
     Nothing,
@@ -195,7 +195,7 @@ impl<P: Post> Watch<P> {
     ) -> Result<Watched, WatchError> {
         let InLedger { place, fact, announcement, mut deliveries, known_before } = recorded;
         deliveries.retain(|delivery| !delivery.value.state.is_finished());
-        if self.silence(&fact).is_some() {
+        if self.silence(&fact.body).is_some() {
             // What the functions have still to tell is theirs to tell.
             deliveries.clear();
         }
@@ -270,14 +270,14 @@ impl<P: Post> Watch<P> {
             }
             let now = invocation.now();
             let (body, key) = matter.applied(known.key, owner.as_ref());
-            let fact = Fact { id: fact_id.clone(), recorded_at: now, body };
             let mut new = announcement.deliveries(&fact_id, now);
             new.retain(|delivery| known.deliveries.iter().all(|known| known.value.name != delivery.name));
-            if let Some(cause) = self.silence(&fact) {
-                for delivery in &mut new {
-                    delivery.state = DeliveryState::GivenUp { at: now, cause: cause.to_owned() };
-                }
+            let untold = self.silence(&body).filter(|_| !new.is_empty());
+            if untold.is_some() {
+                // The fact says so, once; whoever hears of it again finds it known, and nothing to deliver.
+                new.clear();
             }
+            let fact = Fact { id: fact_id.clone(), recorded_at: now, body, untold };
             let writing = ledger.record(&place, &fact, key.as_ref(), &new);
             match timeout(patience, writing).await.map_err(silent)?? {
                 Recorded::Written => {
@@ -309,8 +309,8 @@ impl<P: Post> Watch<P> {
         let announcement = matter.announcement(rules, &fact_id, &[]);
         let to_channel = announcement.names.iter().any(|name| name.recipient == Recipient::Channel);
         let (body, _) = matter.applied(None, None);
-        let fact = Fact { id: fact_id, recorded_at: invocation.now(), body };
-        if !to_channel || self.silence(&fact).is_some() {
+        let fact = Fact { id: fact_id, recorded_at: invocation.now(), body, untold: None };
+        if !to_channel || self.silence(&fact.body).is_some() {
             return None;
         }
         let owner = match owner {
@@ -369,13 +369,13 @@ impl<P: Post> Watch<P> {
         Ok(())
     }
 
-    fn silence(&self, fact: &Fact) -> Option<&'static str> {
+    fn silence(&self, body: &FactBody) -> Option<Untold> {
         match self.telling {
             Telling::All => None,
-            Telling::Nothing => Some("read by hand and not posted"),
-            Telling::Since(since) => match fact.body.at() {
+            Telling::Nothing => Some(Untold::ByHand),
+            Telling::Since(since) => match body.at() {
                 Some(at) if at >= since => None,
-                _ => Some("it was old when it was read by hand, and old events are never posted"),
+                _ => Some(Untold::OldByHand),
             },
         }
     }

@@ -383,7 +383,7 @@ pub(crate) fn fact_table(history: &History) -> String {
             deed(&fact.body),
             call.map_or_else(|| "-".to_owned(), |call| shown(&call.actor.display_name(), 24)),
             circumstances,
-            told(history, &fact.id),
+            told(history, fact),
         ]
     };
     let rows = history.facts.iter().map(cells).collect();
@@ -424,8 +424,11 @@ fn deed(body: &FactBody) -> String {
 }
 
 /// Who was told of a fact, and who was not.
-fn told(history: &History, fact_id: &str) -> String {
-    let of_fact = history.deliveries.iter().filter(|delivery| delivery.value.fact_id == fact_id);
+fn told(history: &History, fact: &Fact) -> String {
+    if let Some(untold) = fact.untold {
+        return format!("nobody: {}", untold.describe());
+    }
+    let of_fact = history.deliveries.iter().filter(|delivery| delivery.value.fact_id == fact.id);
     let words: Vec<String> = of_fact
         .map(|delivery| {
             let recipient = delivery.value.name.recipient.as_str();

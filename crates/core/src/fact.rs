@@ -18,6 +18,29 @@ pub struct Fact {
     pub recorded_at: Timestamp,
     /// What happened.
     pub body: FactBody,
+    /// Set where it called for messages and none was ever to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untold: Option<Untold>,
+}
+
+/// Why nobody is told of a fact that called for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Untold {
+    /// A person had it recorded, without posting.
+    ByHand,
+    /// A person had it recorded and posted, and it was old: old events are never posted.
+    OldByHand,
+}
+
+impl Untold {
+    /// The reason in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::ByHand => "read by hand and not posted",
+            Self::OldByHand => "old when read by hand, so not posted",
+        }
+    }
 }
 
 /// What happened.

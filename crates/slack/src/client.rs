@@ -235,7 +235,7 @@ impl<P: Post> Slack<P> {
             if attempt == MOST_ATTEMPTS || wait >= until.saturating_duration_since(Instant::now()) {
                 return Err(error);
             }
-            tracing::debug!(method, attempt, detail = %error.detail, wait_ms = wait.as_millis(), "trying again");
+            tracing::info!(method, attempt, detail = %error.detail, wait_ms = wait.as_millis(), "Slack is tried again");
             sleep(wait).await;
             next_wait *= 2;
             attempt += 1;

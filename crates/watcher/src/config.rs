@@ -14,7 +14,7 @@
 //! | `KEYTIDE_FAILED_ATTEMPTS` | which refused attempts are posted: `never`, `root-and-others`, `always` | `root-and-others` |
 //! | `KEYTIDE_OWNER_LOOKUP_MS` | how long finding out about an owner may take, in milliseconds | `2000` |
 //! | `KEYTIDE_SLACK_URL` | where Slack is, for tests | `https://slack.com/api/` |
-//! | `KEYTIDE_LOG` | `error`, `warn`, `info`, `debug` or `trace`, for keytide's own lines | `info` |
+//! | `KEYTIDE_LOG` | `error`, `warn` or `info`, for keytide's own lines | `info` |
 //!
 //! Lambda itself sets `AWS_REGION`, `AWS_LAMBDA_RUNTIME_API`, `AWS_LAMBDA_FUNCTION_NAME`,
 //! `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` and `AWS_LAMBDA_FUNCTION_VERSION`; without the last four there is no
@@ -279,8 +279,10 @@ impl Config {
                 .map_or(OWNER_LOOKUP, Duration::from_millis),
             slack_url: env.or_default("KEYTIDE_SLACK_URL", &SLACK_URL, WebApi::BASE),
             log_level: env
-                .parsed("KEYTIDE_LOG", "error, warn, info, debug or trace", |text| {
-                    text.parse().ok().filter(|level| *level != LevelFilter::OFF).map(Some)
+                .parsed("KEYTIDE_LOG", "error, warn or info", |text| {
+                    // What says less is not compiled in: see `tracing` in the workspace's Cargo.toml.
+                    let levels = [LevelFilter::ERROR, LevelFilter::WARN, LevelFilter::INFO];
+                    text.parse().ok().filter(|level| levels.contains(level)).map(Some)
                 })
                 .unwrap_or(LevelFilter::INFO),
             region: env.or_default("AWS_REGION", &REGION, "us-east-1"),
@@ -363,7 +365,7 @@ mod tests {
             ("KEYTIDE_FAILED_ATTEMPTS", "always"),
             ("KEYTIDE_OWNER_LOOKUP_MS", "750"),
             ("KEYTIDE_SLACK_URL", "http://127.0.0.1:4000/slack/api/"),
-            ("KEYTIDE_LOG", "debug"),
+            ("KEYTIDE_LOG", "warn"),
         ])
         .unwrap();
         assert_eq!(config.rules.own_roles.reader, "audit-reader");
@@ -373,7 +375,7 @@ mod tests {
         assert_eq!(config.rules.failed_attempts, FailedAttempts::Always);
         assert_eq!(config.owner_lookup, Duration::from_millis(750));
         assert_eq!(config.slack_url, "http://127.0.0.1:4000/slack/api/");
-        assert_eq!(config.log_level, LevelFilter::DEBUG);
+        assert_eq!(config.log_level, LevelFilter::WARN);
     }
 
     #[test]
@@ -396,7 +398,7 @@ mod tests {
             ("KEYTIDE_FAILED_ATTEMPTS", "sometimes"),
             ("KEYTIDE_OWNER_LOOKUP_MS", "2s"),
             ("KEYTIDE_SLACK_URL", "http://slack.com/api/"),
-            ("KEYTIDE_LOG", "loud"),
+            ("KEYTIDE_LOG", "debug"),
             ("AWS_REGION", "here"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "much"),
         ];

@@ -71,7 +71,7 @@ pub(crate) fn fact(record: &Value) -> Fact {
         FactBody::Owner { event } => event.fact_id(),
         FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => "derived-0001".to_owned(),
     };
-    Fact { id, recorded_at, body }
+    Fact { id, recorded_at, body, untold: None }
 }
 
 /// A user with these tags and these keys besides the new one.
