@@ -259,8 +259,10 @@ fn the_ledger_holds_what_was_ingested_and_a_second_time_changes_nothing() {
     assert_eq!(before["status"], "Deleted");
     assert_eq!(
         (before["facts"].as_array().unwrap().len(), before["deliveries"].as_array().unwrap().len()),
-        (4, 7)
+        (4, 0),
+        "nobody is told, and each fact says so"
     );
+    assert!(before["facts"].as_array().unwrap().iter().all(|fact| fact["untold"] == "by-hand"));
     let kinds: Vec<&str> = before["facts"]
         .as_array()
         .unwrap()

