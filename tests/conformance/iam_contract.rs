@@ -11,7 +11,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_iam::Client;
 use aws_sdk_iam::error::ProvideErrorMetadata as _;
-use aws_sdk_iam::types::{StatusType, Tag};
+use aws_sdk_iam::types::{ReportStateType, StatusType, Tag};
 
 /// All of the contract that every counterpart keeps, one part after another. Roles and limits are apart.
 pub(crate) async fn holds(config: &SdkConfig, prefix: &str) {
@@ -202,6 +202,77 @@ pub(crate) async fn tags_are_added_replaced_and_removed(config: &SdkConfig, pref
     remove(&client, &name).await;
 }
 
+/// The columns of a credential report that keytide reads, in the order in which AWS writes all 22.
+const REPORT_COLUMNS: [&str; 13] = [
+    "user",
+    "arn",
+    "user_creation_time",
+    "access_key_1_active",
+    "access_key_1_last_rotated",
+    "access_key_1_last_used_date",
+    "access_key_1_last_used_region",
+    "access_key_1_last_used_service",
+    "access_key_2_active",
+    "access_key_2_last_rotated",
+    "access_key_2_last_used_date",
+    "access_key_2_last_used_region",
+    "access_key_2_last_used_service",
+];
+
+/// A credential report is there once it was asked for, and tells of users and their keys.
+///
+/// The configuration calls in an account that has none yet.
+pub(crate) async fn a_credential_report_tells_of_users_and_keys(config: &SdkConfig, prefix: &str) {
+    let client = Client::new(config);
+    let (with, without) = (format!("{prefix}-with"), format!("{prefix}-without"));
+    for name in [&with, &without] {
+        make_user(&client, name).await;
+    }
+    let first = make_key(&client, &with).await;
+    make_key(&client, &with).await;
+    let disable = client.update_access_key().user_name(&with).access_key_id(first);
+    disable.status(StatusType::Inactive).send().await.unwrap();
+
+    let error = client.get_credential_report().send().await.unwrap_err().into_service_error();
+    assert!(error.is_credential_report_not_present_exception(), "{error:?}");
+    let mut states = Vec::new();
+    while states.last() != Some(&ReportStateType::Complete) && states.len() < 10 {
+        let asked = client.generate_credential_report().send().await.unwrap();
+        states.push(asked.state().unwrap().clone());
+    }
+    assert_eq!(states.first(), Some(&ReportStateType::Started));
+    assert_eq!(states.last(), Some(&ReportStateType::Complete));
+
+    let report = client.get_credential_report().send().await.unwrap();
+    assert!(report.generated_time().is_some());
+    let text = String::from_utf8(report.content().unwrap().as_ref().to_vec()).unwrap();
+    let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
+    assert_eq!(header.len(), 22, "{header:?}");
+    let columns: Vec<_> =
+        REPORT_COLUMNS.map(|name| header.iter().position(|column| *column == name)).to_vec();
+    assert!(columns.iter().all(Option::is_some) && columns.is_sorted(), "{header:?}");
+    let cell = |user: &str, column: &str| {
+        let row = text.lines().find(|line| line.starts_with(&format!("{user},"))).unwrap();
+        let position = header.iter().position(|name| *name == column).unwrap();
+        row.split(',').nth(position).unwrap().to_owned()
+    };
+    // Which key has which place is not documented.
+    let mut active = ["access_key_1_active", "access_key_2_active"].map(|column| cell(&with, column));
+    active.sort();
+    assert_eq!(active, ["false", "true"]);
+    for slot in ["access_key_1", "access_key_2"] {
+        let rotated = cell(&with, &format!("{slot}_last_rotated"));
+        assert!(rotated.parse::<jiff::Timestamp>().is_ok(), "{rotated}");
+        assert_eq!(cell(&with, &format!("{slot}_last_used_date")), "N/A");
+        assert_eq!(cell(&without, &format!("{slot}_active")), "false");
+        assert_eq!(cell(&without, &format!("{slot}_last_rotated")), "N/A");
+    }
+    assert!(cell(&with, "arn").ends_with(&format!(":user/{with}")));
+    for name in [&with, &without] {
+        remove(&client, name).await;
+    }
+}
+
 /// Assumes a role and gives a configuration that calls as it.
 pub(crate) async fn as_role(config: &SdkConfig, role_arn: &str, external_id: Option<&str>) -> SdkConfig {
     let answer = aws_sdk_sts::Client::new(config)
@@ -272,6 +343,7 @@ mod local {
         aws.iam().add_account(MEMBER).unwrap();
         super::holds(&config, "contract").await;
         super::limits_and_conflicts_are_refused(&config, "limits").await;
+        super::a_credential_report_tells_of_users_and_keys(&config, "report").await;
     }
 
     #[tokio::test]

@@ -12,4 +12,5 @@ mod iam_contract;
 mod messages;
 #[cfg(feature = "counterparts")]
 mod moto;
+mod organizations;
 mod shape;

@@ -1,6 +1,7 @@
-//! moto, an AWS that others wrote: IAM's and STS's contract, and our own directory over `AssumeRole`.
+//! moto, an AWS that others wrote: the contract of IAM, STS and Organizations, and our own directory over
+//! `AssumeRole`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
@@ -9,7 +10,7 @@ use keytide_core::owner::OwnerReport;
 
 use crate::{
     counterparts::{Moto, start_moto},
-    iam_contract,
+    iam_contract, organizations,
 };
 
 const MEMBER: &str = "111122223333";
@@ -32,6 +33,29 @@ async fn moto_holds_the_contract_that_our_simulation_holds() {
     iam_contract::holds(&config, "contract").await;
     let role = format!("arn:aws:iam::{MEMBER}:role/keytide-contract");
     iam_contract::a_role_acts_in_its_own_account(&config, &role, Some("external"), "contract").await;
+}
+
+#[tokio::test]
+async fn moto_makes_the_credential_report_that_our_simulation_makes() {
+    let moto = start_moto();
+    iam_contract::a_credential_report_tells_of_users_and_keys(&config(&moto).await, "report").await;
+}
+
+#[tokio::test]
+async fn moto_lists_accounts_as_our_simulation_does() {
+    let moto = start_moto();
+    let config = config(&moto).await;
+    organizations::nothing_without_one(&config).await;
+    let client = aws_sdk_organizations::Client::new(&config);
+    client.create_organization().send().await.unwrap();
+    let mut members = BTreeMap::new();
+    for name in ["prod", "staging", "security", "sandbox"] {
+        let email = format!("aws+{name}@tidewater.example");
+        let asked = client.create_account().account_name(name).email(email).send().await.unwrap();
+        let id = asked.create_account_status().unwrap().account_id().unwrap().to_owned();
+        members.insert(id, name.to_owned());
+    }
+    organizations::holds(&config, &members).await;
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@
 mod burst;
 mod cli;
 mod faults;
+mod inventory;
 mod ledger;
 mod outage;
+mod sweep;
 mod watch;
 mod watcher;
 mod world;

@@ -31,9 +31,18 @@ pub(crate) const ALICE: &str = "U0ALICE01";
 pub(crate) const TOKEN: &str = "xoxb-only-for-tests";
 pub(crate) const KEY: &str = "AKIATIDEWATERALICE77";
 const TABLE: &str = "keytide";
-const EXTERNAL_ID: &str = "tidewater-7";
+pub(crate) const EXTERNAL_ID: &str = "tidewater-7";
 /// When the stories begin.
 pub(crate) const START: &str = "2026-05-04T09:12:40Z";
+/// What the reader role may do.
+const READER_MAY: [&str; 6] = [
+    "iam:GenerateCredentialReport",
+    "iam:GetCredentialReport",
+    "iam:ListUsers",
+    "iam:ListAccessKeys",
+    "iam:GetAccessKeyLastUsed",
+    "iam:GetUser",
+];
 /// How long an event stays hidden after an invocation that died with it.
 const VISIBILITY: Duration = Duration::from_secs(90);
 /// How long one invocation may take.
@@ -61,9 +70,7 @@ impl World {
         let aws = LocalAws::in_memory().unwrap();
         aws.set_now(START.parse().unwrap());
         aws.iam().add_account(PROD).unwrap();
-        aws.iam()
-            .add_role(PROD, "keytide-reader", Some(EXTERNAL_ID), &["iam:GetUser", "iam:ListAccessKeys"])
-            .unwrap();
+        aws.iam().add_role(PROD, "keytide-reader", Some(EXTERNAL_ID), &READER_MAY).unwrap();
         let tags = [("type", "human"), ("slack-id", ALICE), ("full-name", "Alice Adler")];
         aws.iam().add_user(PROD, "alice", "/engineering/", &tags).unwrap();
         aws.iam()

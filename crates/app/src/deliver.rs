@@ -220,7 +220,8 @@ impl<P: Post> Deliver<P> {
         let notice =
             Notice { fact, severity, owner, accounts, rules: &self.settings.rules, in_ledger: false };
         let time = self.time_to_send(invocation);
-        match self.send(Destination::Channel, &messages::for_channel(&notice), time).await {
+        let channel = Destination::Channel(&self.settings.channel);
+        match self.send(channel, &messages::for_channel(&notice), time).await {
             Ok(receipt) => Ok(receipt),
             Err(cause) => Err(Undelivered { recipient: Recipient::Channel, cause, retry_after: None }),
         }
@@ -338,7 +339,17 @@ impl<P: Post> Deliver<P> {
 
     /// Posts to the channel. A refused recipient is a matter of configuration here.
     pub(crate) async fn to_channel(&self, message: &Message, time: TimeToSend) -> Attempt {
-        match self.send(Destination::Channel, message, time).await {
+        self.to_named_channel(&self.settings.channel, message, time).await
+    }
+
+    /// Posts to a channel by its id.
+    pub(crate) async fn to_named_channel(
+        &self,
+        channel: &str,
+        message: &Message,
+        time: TimeToSend,
+    ) -> Attempt {
+        match self.send(Destination::Channel(channel), message, time).await {
             Ok(receipt) => (Ending::Done(receipt), None),
             Err(cause) => unsent(cause),
         }
@@ -377,7 +388,7 @@ impl<P: Post> Deliver<P> {
             Ok(receipt) => (Ending::Done(receipt), None),
             Err(Cause::Slack(SlackError { class: ErrorClass::Recipient, detail })) => {
                 let message = messages::owner_fallback(notice, &detail);
-                match self.send(Destination::Channel, &message, time).await {
+                match self.send(Destination::Channel(&self.settings.channel), &message, time).await {
                     Ok(receipt) => {
                         let note = format!("told in the channel instead: {detail}");
                         (Ending::Done(Receipt { note: Some(note), ..receipt }), None)
@@ -397,7 +408,12 @@ impl<P: Post> Deliver<P> {
     }
 
     /// Sends with the token at hand; if Slack refuses that, the token is read once more.
-    async fn send(&self, to: Destination<'_>, message: &Message, time: TimeToSend) -> Result<Receipt, Cause> {
+    pub(crate) async fn send(
+        &self,
+        to: Destination<'_>,
+        message: &Message,
+        time: TimeToSend,
+    ) -> Result<Receipt, Cause> {
         let token = self.token.get().await.map_err(Cause::Token)?;
         match self.send_with(&token, to, message, time).await {
             Err(refused @ SlackError { class: ErrorClass::Configuration { token_refused: true }, .. }) => {
@@ -418,8 +434,8 @@ impl<P: Post> Deliver<P> {
         time: TimeToSend,
     ) -> Result<Receipt, SlackError> {
         match to {
-            Destination::Channel => {
-                self.slack.post_message(token, &self.settings.channel, None, message, time.left()).await
+            Destination::Channel(channel) => {
+                self.slack.post_message(token, channel, None, message, time.left()).await
             }
             Destination::Direct(user) => {
                 let conversation = self.slack.open_direct(token, user, time.left() / 2).await?;
@@ -445,9 +461,10 @@ pub(crate) type Attempt = (Ending, Option<(Cause, Option<Duration>)>);
 /// Kept back from every send's time, so that its end can be recorded.
 const ENDING_RESERVE: Duration = Duration::from_secs(3);
 
+/// Where a message goes.
 #[derive(Clone, Copy)]
-enum Destination<'a> {
-    Channel,
+pub(crate) enum Destination<'a> {
+    Channel(&'a str),
     Direct(&'a SlackId),
 }
 

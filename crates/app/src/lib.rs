@@ -9,6 +9,7 @@
 pub mod deliver;
 mod invocation;
 mod join;
+pub mod sweep;
 mod token;
 pub mod watch;
 

@@ -4,7 +4,10 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::Timestamp;
 use keytide_core::{AccountId, AccountNames, owner::SlackId};
+
+use crate::policy;
 
 const ENVIRONMENT_AND_EXIT_CODES: &str = "\
 Environment:
@@ -55,6 +58,9 @@ pub(crate) enum Command {
     /// Look into a ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Check a policy file, or ask what it says of a user
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Print a shell's completions: `source <(keytide completions bash)`
     Completions {
         /// The shell
@@ -231,6 +237,7 @@ pub(crate) enum StatusChoice {
     Inactive,
     Expired,
     Deleted,
+    Gone,
     Unknown,
 }
 
@@ -241,6 +248,7 @@ impl StatusChoice {
             Self::Inactive => "Inactive",
             Self::Expired => "Expired",
             Self::Deleted => "Deleted",
+            Self::Gone => "Gone",
             Self::Unknown => "Unknown",
         }
     }
@@ -266,6 +274,51 @@ pub(crate) struct ShowArgs {
     /// For people, or for programs
     #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
     pub(crate) format: ExplainFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say what a policy file says, or everything that is wrong with it
+    ///
+    /// Each problem is a line on standard error, as `FILE:LINE: found …, expected …`; then it exits with 2.
+    Check {
+        /// The policy file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Say how a user's keys are treated: by which rule, on which dates, and what would stop a disable
+    #[command(after_long_help = POLICY_EXPLAIN_EXAMPLES)]
+    Explain(PolicyExplainArgs),
+}
+
+const POLICY_EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  keytide policy explain --account 111122223333 --user alice --created 2026-01-31
+  keytide policy explain policy.toml --account 111122223333 --user ci-7 --path /machines/ --tag type=machine
+
+AWS is not asked: of a user whose path and tags are not given, no rule that asks for them can match. With either \
+given, the user has that path (else /) and those tags and no others.";
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyExplainArgs {
+    /// The policy file; without it, the built-in policy
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The user's account
+    #[arg(long, value_name = "ID", value_parser = AccountId::parse)]
+    pub(crate) account: AccountId,
+    /// The user's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+    /// The user's path
+    #[arg(long, value_name = "/PATH/")]
+    pub(crate) path: Option<String>,
+    /// A tag of the user's; may be given again
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = policy::tag)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// A key's birth, for the dates: a date, or a time in RFC 3339
+    #[arg(long, value_name = "DATE", value_parser = policy::birth)]
+    pub(crate) created: Option<Timestamp>,
 }
 
 #[cfg(test)]

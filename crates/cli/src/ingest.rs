@@ -524,7 +524,11 @@ fn tell_record(origin: &Origin, record: &Record, plan: &Plan, counts: &mut Count
             counts.unreadable += 1;
             output.remark(&format!("keytide: {origin}: unreadable: {}", shown(&partial.reason, 500)));
         }
-        FactBody::Key { .. } | FactBody::Owner { .. } | FactBody::OwnRole { .. } => {}
+        FactBody::Key { .. }
+        | FactBody::Owner { .. }
+        | FactBody::OwnRole { .. }
+        | FactBody::Observed { .. }
+        | FactBody::Disabled { .. } => {}
     }
     let is_news = !record.known_before || !record.sent.is_empty();
     if plan.quiet || !is_news || !output.is_open() {

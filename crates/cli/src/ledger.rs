@@ -9,7 +9,7 @@ use keytide_core::{
     AccountId,
     cloudtrail::{Call, KeyChange, Subject},
     delivery::{Delivery, DeliveryState},
-    fact::{Fact, FactBody},
+    fact::{Fact, FactBody, SeenAfter},
     key::{Effect, Key, Standing},
     owner::{Owner, SlackIdTag},
 };
@@ -86,10 +86,10 @@ async fn list(args: &ListArgs, now: Timestamp, output: &mut Output) -> Result<En
         args.account.as_ref().is_none_or(|account| key.account == *account)
             && args.owner.as_ref().is_none_or(|owner| slack_id_of(key) == Some(owner.as_str()))
     });
-    let deleted = keys.iter().filter(|key| key.deletion.is_some()).count();
+    let closed = keys.iter().filter(|key| key.is_closed()).count();
     keys.retain(|key| match args.status {
         Some(status) => key.standing_word() == status.as_str(),
-        None => key.deletion.is_none(),
+        None => !key.is_closed(),
     });
     keys.sort_by(|left, right| {
         let order = |key: &Key| (key.account.clone(), key.holder.subject.clone(), key.key_id.clone());
@@ -110,9 +110,9 @@ async fn list(args: &ListArgs, now: Timestamp, output: &mut Output) -> Result<En
             0 => "No key is so.".to_owned(),
             count => counted(count as u64, "key"),
         });
-        if deleted > 0 && args.status.is_none() {
-            let deleted = counted(deleted as u64, "deleted key");
-            output.remark(&format!("{deleted} not shown: --status Deleted lists them"));
+        if closed > 0 && args.status.is_none() {
+            let closed = counted(closed as u64, "deleted key");
+            output.remark(&format!("{closed} not shown: --status Deleted, or Gone, lists them"));
         }
     }
     Ok(Ended::Done)
@@ -127,10 +127,16 @@ impl<'a> Row<'a> {
         };
         let status_since = match key.standing() {
             Some(Standing::Deleted(deletion)) => Some(deletion.at),
+            Some(Standing::Gone(absence)) => Some(absence.since),
             Some(Standing::Exists(mark)) => Some(mark.since),
             None => None,
         };
-        let until = key.deletion.as_ref().map_or(now, |deletion| deletion.at);
+        let until = match key.standing() {
+            Some(Standing::Deleted(deletion)) => deletion.at,
+            Some(Standing::Gone(absence)) => absence.since,
+            Some(Standing::Exists(_)) | None => now,
+        };
+        let born = key.born();
         Self {
             account: key.account.as_str(),
             key_id: &key.key_id,
@@ -138,9 +144,9 @@ impl<'a> Row<'a> {
             user: key.holder.subject.user(),
             status: key.standing_word(),
             status_since,
-            unsettled: key.deletion.is_none() && key.status.as_ref().is_some_and(|mark| mark.unsettled),
-            created: key.creation.as_ref().map(|creation| creation.at),
-            age_days: key.creation.as_ref().map(|creation| until.duration_since(creation.at).as_hours() / 24),
+            unsettled: !key.is_closed() && key.status.as_ref().is_some_and(|mark| mark.unsettled),
+            created: born,
+            age_days: born.map(|born| until.duration_since(born).as_hours() / 24),
             created_by: key.creation.as_ref().map(|creation| creation.by.display_name()),
             owner_slack_id: slack_id_of(key),
             owner_name: key.owner.as_ref().and_then(|owner| owner.tags.full_name.as_deref()),
@@ -308,7 +314,7 @@ fn print_history(account: &AccountId, key_id: &str, history: &History, now: Time
         let Delivery { name, attempts, state, created_at, .. } = &delivery.value;
         vec![
             time(*created_at),
-            name.stage.as_str().to_owned(),
+            name.stage.to_string(),
             name.recipient.as_str().to_owned(),
             state.as_str().to_owned(),
             attempts.to_string(),
@@ -332,6 +338,9 @@ fn state(key: &Key, row: &Row<'_>) -> Vec<(&'static str, String)> {
     lines.push(("owner", key.owner.as_ref().map_or_else(|| "not looked up".to_owned(), owner_words)));
     match key.standing() {
         Some(Standing::Deleted(deletion)) => lines.push(("deleted", time(deletion.at))),
+        Some(Standing::Gone(absence)) => {
+            lines.push(("gone", format!("not listed since {}", time(absence.since))));
+        }
         Some(Standing::Exists(mark)) => {
             let unsettled =
                 if mark.unsettled { ", unsettled: two events of that second disagree" } else { "" };
@@ -343,7 +352,7 @@ fn state(key: &Key, row: &Row<'_>) -> Vec<(&'static str, String)> {
         None => {}
     }
     if let Some(days) = row.age_days {
-        let word = if key.deletion.is_some() { "lived" } else { "age" };
+        let word = if key.is_closed() { "lived" } else { "age" };
         lines.push((word, counted(days.unsigned_abs(), "day")));
     }
     lines
@@ -395,7 +404,10 @@ fn call_of(body: &FactBody) -> Option<&Call> {
         FactBody::Key { event, .. } => Some(&event.call),
         FactBody::FailedCall { failed } => Some(&failed.call),
         FactBody::Owner { event } => Some(&event.call),
-        FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => None,
+        FactBody::OwnRole { .. }
+        | FactBody::Unreadable { .. }
+        | FactBody::Observed { .. }
+        | FactBody::Disabled { .. } => None,
     }
 }
 
@@ -420,6 +432,14 @@ fn deed(body: &FactBody) -> String {
             format!("own role used: {}", shown(partial.event_name.as_deref().unwrap_or("?"), 40))
         }
         FactBody::Unreadable { partial } => format!("unreadable: {}", shown(&partial.reason, 60)),
+        FactBody::Observed { observed } => {
+            let news: Vec<String> = observed.news.iter().map(|news| shown(&news.to_string(), 60)).collect();
+            format!("seen by a sweep: {}", news.join("; "))
+        }
+        FactBody::Disabled { disabled } => match disabled.seen {
+            SeenAfter::Inactive => "disabled by keytide".to_owned(),
+            SeenAfter::Unconfirmed => "disabled by keytide, unconfirmed".to_owned(),
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`args`] for what there is, [`explain`] for the shortest way through, [`ingest`] for
 //! the whole one, [`demo`] for a world to try it in. [`input`] and [`split`] turn whatever is given into
-//! events; [`store`] opens ledgers; everything is printed by [`output`].
+//! events; [`store`] opens ledgers; [`policy`] reads policy files; everything is printed by [`output`].
 
 mod args;
 mod demo;
@@ -11,6 +11,7 @@ mod ingest;
 mod input;
 mod ledger;
 mod output;
+mod policy;
 mod split;
 mod store;
 
@@ -117,6 +118,7 @@ fn run(
         Command::Explain(args) => Ok(explain::run(args, output)),
         Command::Ingest(args) => in_runtime(ingest::run(args, environment, now, output)),
         Command::Ledger(command) => in_runtime(ledger::run(command, now, output)),
+        Command::Policy(command) => policy::run(command, now, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "keytide", &mut script);

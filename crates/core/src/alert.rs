@@ -10,7 +10,10 @@ use crate::{
         Subject,
     },
     delivery::{Delivery, DeliveryName, DeliveryState, Recipient, Stage},
+    fact::SeenAfter,
+    key::Key,
     owner::{OwnerReport, is_watched_tag},
+    plan::News,
 };
 
 /// How loud a message is.
@@ -218,6 +221,37 @@ pub fn for_other_call(rules: &AlertRules, fact_id: &str, partial: &Partial) -> O
         return None;
     }
     Some(Announcement::of(Severity::Critical, fact_id, Stage::OwnRole, &[Recipient::Channel]))
+}
+
+/// What a sweep's news of a key call for: a key is new once, whoever finds it.
+pub fn for_observed(fact_id: &str, key: &Key, news: &[News]) -> Announcement {
+    let both: &[Recipient] = match key.holder.subject {
+        Subject::User(_) => &[Recipient::Channel, Recipient::Owner],
+        Subject::Root | Subject::Unknown => &[Recipient::Channel],
+    };
+    let severity = if key.holder.subject == Subject::Root { Severity::Critical } else { Severity::Warning };
+    let is_active = |news: &News| matches!(news, News::Status { to: Status::Active, .. } | News::Reopened);
+    if news.contains(&News::Found) {
+        Announcement::of(severity, DeliveryName::ONCE_PER_KEY, Stage::Created, both)
+    } else if news.iter().any(is_active) {
+        Announcement::of(severity, fact_id, Stage::Reactivated, both)
+    } else {
+        Announcement::silence()
+    }
+}
+
+/// What a disable by keytide calls for.
+pub fn for_disabled(fact_id: &str, seen: SeenAfter) -> Announcement {
+    let severity = match seen {
+        SeenAfter::Inactive => Severity::Notice,
+        SeenAfter::Unconfirmed => Severity::Warning,
+    };
+    Announcement::of(severity, fact_id, Stage::Disabled, &[Recipient::Channel, Recipient::Owner])
+}
+
+/// What a person's decision calls for: the channel is told, always.
+pub fn for_decision(fact_id: &str, decision: &Decision) -> Announcement {
+    Announcement::of(decision.severity(), fact_id, Stage::Decided, &[Recipient::Channel])
 }
 
 /// What an unreadable event calls for.

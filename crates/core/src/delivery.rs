@@ -5,7 +5,7 @@
 //! whoever finds it unfinished can finish it and nobody does it twice. A transition takes the state and the
 //! time; an impossible one is an error that names both.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 /// Which effect this is: unique within its key (or user, or stray event).
@@ -26,7 +26,7 @@ impl DeliveryName {
 
 impl std::fmt::Display for DeliveryName {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}#{}#{}", self.epoch, self.stage.as_str(), self.recipient.as_str())
+        write!(formatter, "{}#{}#{}", self.epoch, self.stage, self.recipient.as_str())
     }
 }
 
@@ -54,12 +54,43 @@ pub enum Stage {
     Unreadable,
     /// A key is disabled by keytide: the effect is on IAM, not on Slack.
     Disable,
+    /// A key has reached this age in days, or has been unused for too long (`unused`).
+    Notice(NoticeDay),
+    /// A key past its day that is still active: once more, on this date.
+    Reminder(Date),
+    /// An exemption is about to end, on this date.
+    ExemptionEnding(Date),
+    /// keytide disabled the key.
+    Disabled,
+    /// More keys of an account are to be disabled than its cap allows.
+    CapReached,
+    /// A person decided something.
+    Decided,
+}
+
+/// Which notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeDay {
+    /// The one at this age, in days.
+    Age(u32),
+    /// The one before a key is disabled because nobody uses it.
+    Unused,
 }
 
 impl Stage {
-    /// The word in names and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
+    /// Whether a sweep's plan calls for it, and not a fact: what it says is computed anew at every run.
+    pub fn is_planned(self) -> bool {
+        matches!(
+            self,
+            Self::Disable | Self::CapReached | Self::Notice(_) | Self::Reminder(_) | Self::ExemptionEnding(_)
+        )
+    }
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match self {
             Self::Created => "created",
             Self::Reactivated => "reactivated",
             Self::Deactivated => "deactivated",
@@ -70,7 +101,15 @@ impl Stage {
             Self::OwnRole => "own-role",
             Self::Unreadable => "unreadable",
             Self::Disable => "disable",
-        }
+            Self::Disabled => "disabled",
+            Self::CapReached => "cap-reached",
+            Self::Decided => "decided",
+            Self::Notice(NoticeDay::Unused) => "notice-unused",
+            Self::Notice(NoticeDay::Age(days)) => return write!(formatter, "notice-{days}"),
+            Self::Reminder(date) => return write!(formatter, "reminder-{date}"),
+            Self::ExemptionEnding(date) => return write!(formatter, "exemption-ending-{date}"),
+        };
+        formatter.write_str(word)
     }
 }
 

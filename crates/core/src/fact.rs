@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AccountId,
     cloudtrail::{FailedCall, KeyEvent, OwnerEvent, Partial},
-    key::Effect,
+    decision::Decision,
+    key::{Effect, Key},
+    plan::{News, PlannedDisable},
 };
 
 /// One event, as it was recorded.
@@ -31,6 +33,8 @@ pub enum Untold {
     ByHand,
     /// A person had it recorded and posted, and it was old: old events are never posted.
     OldByHand,
+    /// The first sweep of an account takes stock, and tells of it in one message.
+    Baseline,
 }
 
 impl Untold {
@@ -39,6 +43,7 @@ impl Untold {
         match self {
             Self::ByHand => "read by hand and not posted",
             Self::OldByHand => "old when read by hand, so not posted",
+            Self::Baseline => "found by the account's first sweep",
         }
     }
 }
@@ -74,6 +79,55 @@ pub enum FactBody {
         /// What could still be read of it, and why the rest could not.
         partial: Partial,
     },
+    /// What a sweep saw of a key and no event had told.
+    Observed {
+        /// What it saw.
+        observed: Box<ObservedKey>,
+    },
+    /// A disable by keytide.
+    Disabled {
+        /// What became of it.
+        disabled: Box<DisabledKey>,
+    },
+    /// Something that a person decided.
+    Decided {
+        /// What.
+        decision: Box<Decision>,
+    },
+}
+
+/// What a sweep saw of a key and no event had told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedKey {
+    /// The key, as it was then known.
+    pub key: Key,
+    /// When.
+    pub at: Timestamp,
+    /// What was new.
+    pub news: Vec<News>,
+}
+
+/// A key that keytide disabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisabledKey {
+    /// The key, as it was then known, with its last use before.
+    pub key: Key,
+    /// When.
+    pub at: Timestamp,
+    /// What the plan said.
+    pub planned: PlannedDisable,
+    /// What IAM showed afterwards.
+    pub seen: SeenAfter,
+}
+
+/// What IAM showed of a key after the call that disables it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeenAfter {
+    /// It is not active any more.
+    Inactive,
+    /// Half a minute later it was still shown as active, or could not be read: the next sweep looks again.
+    Unconfirmed,
 }
 
 impl FactBody {
@@ -84,6 +138,9 @@ impl FactBody {
             Self::FailedCall { failed } => Some(failed.call.at),
             Self::Owner { event } => Some(event.call.at),
             Self::OwnRole { partial } | Self::Unreadable { partial } => partial.at,
+            Self::Observed { observed } => Some(observed.at),
+            Self::Disabled { disabled } => Some(disabled.at),
+            Self::Decided { decision } => Some(decision.at),
         }
     }
 
@@ -94,6 +151,9 @@ impl FactBody {
             Self::FailedCall { failed } => Some(&failed.call.account),
             Self::Owner { event } => Some(&event.call.account),
             Self::OwnRole { partial } | Self::Unreadable { partial } => partial.account.as_ref(),
+            Self::Observed { observed } => Some(&observed.key.account),
+            Self::Disabled { disabled } => Some(&disabled.key.account),
+            Self::Decided { decision } => decision.account(),
         }
     }
 
@@ -104,6 +164,9 @@ impl FactBody {
             Self::FailedCall { failed } => failed.key_id.as_deref(),
             Self::Owner { .. } => None,
             Self::OwnRole { partial } | Self::Unreadable { partial } => partial.key_id.as_deref(),
+            Self::Observed { observed } => Some(&observed.key.key_id),
+            Self::Disabled { disabled } => Some(&disabled.key.key_id),
+            Self::Decided { decision } => decision.key().map(|(key_id, _)| key_id),
         }
     }
 
@@ -114,6 +177,9 @@ impl FactBody {
             Self::FailedCall { failed } => failed.subject.user(),
             Self::Owner { event } => Some(&event.user),
             Self::OwnRole { .. } | Self::Unreadable { .. } => None,
+            Self::Observed { observed } => observed.key.holder.subject.user(),
+            Self::Disabled { disabled } => disabled.key.holder.subject.user(),
+            Self::Decided { decision } => decision.key().map(|(_, user)| user),
         }
     }
 }

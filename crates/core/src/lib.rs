@@ -10,14 +10,22 @@
 //! 4. [`delivery`]: the small life of every outgoing effect.
 //! 5. [`fact`]: what the ledger remembers of an event, for good.
 //! 6. [`owner`]: what an IAM user's tags say, and how far they are believed.
+//! 7. [`report`]: IAM's credential report, which says cheaply whose keys changed.
+//! 8. [`policy`]: how long keys live, whose live otherwise, and how far keytide may go.
+//! 9. [`decision`]: what people decide over all of that, always told.
 
 pub mod account;
 pub mod alert;
 pub mod cloudtrail;
+pub mod decision;
 pub mod delivery;
 pub mod digest;
 pub mod fact;
 pub mod key;
+pub mod lifecycle;
 pub mod owner;
+pub mod plan;
+pub mod policy;
+pub mod report;
 
 pub use account::{AccountId, AccountNames};

@@ -3,6 +3,8 @@
 //! Whoever may call `iam:TagUser` can redirect a message, so a tag is untrusted: a malformed one is reported
 //! and not used, and a tag can only ever tighten.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,11 @@ pub const WATCHED_TAGS: [&str; 3] = [TAG_TYPE, TAG_SLACK_ID, TAG_MAX_AGE_DAYS];
 /// Whether a change of this tag is an event. IAM compares tag keys without regard to case.
 pub fn is_watched_tag(tag: &str) -> bool {
     WATCHED_TAGS.iter().any(|watched| watched.eq_ignore_ascii_case(tag))
+}
+
+/// A tag's key as keytide keeps it. IAM keeps the case in which it was written, and compares without it.
+pub fn tag_key(key: &str) -> String {
+    key.to_lowercase()
 }
 
 /// A Slack member id: `U` or `W` and 5 to 20 capitals and digits.
@@ -84,7 +91,7 @@ pub enum SlackIdTag {
     Valid(SlackId),
 }
 
-/// The tags of an IAM user that keytide reads.
+/// The tags of an IAM user, by what they mean to keytide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerTags {
     /// `type`. Untrusted text.
@@ -95,12 +102,24 @@ pub struct OwnerTags {
     /// `full-name`. Untrusted text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_name: Option<String>,
+    /// `key-max-age-days`, as it was written. Untrusted text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_days: Option<String>,
+    /// Every other tag, keys in lower case: the policy's rules may ask for them. Untrusted text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, String>,
 }
 
 impl OwnerTags {
-    /// Picks the tags that matter out of all of a user's tags.
+    /// Sorts a user's tags by what they mean to keytide.
     pub fn from_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut found = Self { user_type: None, slack_id: SlackIdTag::Missing, full_name: None };
+        let mut found = Self {
+            user_type: None,
+            slack_id: SlackIdTag::Missing,
+            full_name: None,
+            max_age_days: None,
+            others: BTreeMap::new(),
+        };
         for (key, value) in tags {
             if key.eq_ignore_ascii_case(TAG_TYPE) {
                 found.user_type = Some(value.to_owned());
@@ -111,6 +130,10 @@ impl OwnerTags {
                     Ok(id) => SlackIdTag::Valid(id),
                     Err(_) => SlackIdTag::Malformed(value.to_owned()),
                 };
+            } else if key.eq_ignore_ascii_case(TAG_MAX_AGE_DAYS) {
+                found.max_age_days = Some(value.to_owned());
+            } else {
+                found.others.insert(tag_key(key), value.to_owned());
             }
         }
         found
@@ -208,5 +231,22 @@ mod tests {
         assert_eq!(tags.slack_id, SlackIdTag::Malformed("@alice".to_owned()));
         assert_eq!(tags.slack_id(), None);
         assert_eq!(tags.full_name.as_deref(), Some("Alice"));
+    }
+
+    #[test]
+    fn every_tag_is_kept_under_a_key_without_case() {
+        let tags =
+            OwnerTags::from_tags([("Key-Max-Age-Days", " 30 "), ("Team", "Payments"), ("TYPE", "machine")]);
+        assert_eq!(tags.max_age_days.as_deref(), Some(" 30 "), "as it was written");
+        assert_eq!(tags.user_type.as_deref(), Some("machine"));
+        assert_eq!(tags.others, [("team".to_owned(), "Payments".to_owned())].into());
+    }
+
+    #[test]
+    fn what_was_stored_before_still_reads_and_nothing_is_stored_for_no_tags() {
+        let stored = r#"{"slack_id":{"is":"missing"}}"#;
+        let tags: OwnerTags = serde_json::from_str(stored).unwrap();
+        assert_eq!(tags, OwnerTags::from_tags([]));
+        assert_eq!(serde_json::to_string(&tags).unwrap(), stored);
     }
 }

@@ -22,6 +22,8 @@ pub enum Service {
     SecretsManager,
     /// Amazon Simple Queue Service.
     Sqs,
+    /// AWS Organizations.
+    Organizations,
 }
 
 impl Service {
@@ -33,11 +35,12 @@ impl Service {
             Self::Sts => "sts",
             Self::SecretsManager => "secretsmanager",
             Self::Sqs => "sqs",
+            Self::Organizations => "organizations",
         }
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::DynamoDb, Self::Iam, Self::Sts, Self::SecretsManager, Self::Sqs]
+        [Self::DynamoDb, Self::Iam, Self::Sts, Self::SecretsManager, Self::Sqs, Self::Organizations]
             .into_iter()
             .find(|service| service.name() == name)
     }

@@ -123,6 +123,12 @@ fn throttled(service: Service) -> Answer {
             query_error: Some("RequestThrottled;Sender".to_owned()),
             ..Answer::json_error(JSON_1_0, 400, "com.amazonaws.sqs#RequestThrottled", "Rate exceeded")
         },
+        Service::Organizations => Answer::json_error(
+            JSON_1_1,
+            400,
+            "TooManyRequestsException",
+            "AWS Organizations can't complete your request because you reached the throttling limit.",
+        ),
     }
 }
 
@@ -148,6 +154,12 @@ fn failed(service: Service) -> Answer {
             500,
             "com.amazonaws.sqs#InternalFailure",
             "The request processing has failed because of an unknown error.",
+        ),
+        Service::Organizations => Answer::json_error(
+            JSON_1_1,
+            500,
+            "ServiceException",
+            "AWS Organizations can't complete your request because of an internal service error.",
         ),
     }
 }

@@ -1,15 +1,21 @@
 //! IAM: users, their tags and their access keys.
 
 mod arrange;
+mod keys;
+mod report;
+
+use std::cell::OnceCell;
 
 use jiff::Timestamp;
 
 pub use self::arrange::Iam;
+pub(crate) use self::report::Reports;
 use crate::LocalAws;
 use crate::answer::Answer;
 use crate::calls::Service;
 use crate::query::{Parameters, Xml};
-use crate::world::{AccessKey, Account, Caller, KeyStatus, Refusal, User, Users, whole_seconds};
+use crate::trail::{self, Recorded};
+use crate::world::{Account, Caller, Draft, Refusal, User, World, whole_seconds};
 
 pub(crate) const OPERATIONS: &[&str] = &[
     "GetUser",
@@ -25,33 +31,68 @@ pub(crate) const OPERATIONS: &[&str] = &[
     "UpdateUser",
     "TagUser",
     "UntagUser",
+    "GenerateCredentialReport",
+    "GetCredentialReport",
 ];
-
-/// At most so many keys for a user (IAM's quotas); a race can make more, and so can a hand-made
-/// world.
-const KEYS_PER_USER: usize = 2;
 
 /// One page may hold at most so many entries (IAM's API reference, `MaxItems`).
 const LARGEST_PAGE: usize = 1_000;
 
-pub(crate) fn serve(aws: &LocalAws, operation: &'static str, caller: &Caller, query: &Parameters) -> Answer {
-    let call = IamCall { aws, operation, caller, query, now: aws.now(), page_size: aws.world().page_size };
-    let result = match operation {
-        "GetUser" => call.get_user(),
-        "ListUsers" => call.list_users(),
-        "ListUserTags" => call.list_user_tags(),
-        "ListAccessKeys" => call.list_access_keys(),
-        "GetAccessKeyLastUsed" => call.get_access_key_last_used(),
-        "CreateAccessKey" => call.create_access_key(),
-        "UpdateAccessKey" => call.update_access_key(),
-        "DeleteAccessKey" => call.delete_access_key(),
-        "CreateUser" => call.create_user(),
-        "DeleteUser" => call.delete_user(),
-        "UpdateUser" => call.update_user(),
-        "TagUser" => call.tag_user(),
-        "UntagUser" => call.untag_user(),
-        _ => Err(Refusal::new(400, "InvalidAction", "Could not find operation for version 2010-05-08")),
+/// The user that a call is about, as policies and refusals name it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) arn: String,
+}
+
+/// Whom a call is about: the user that it names, or the one whose key it names.
+pub(crate) fn target(
+    world: &World,
+    operation: &str,
+    caller: &Caller,
+    query: &Parameters,
+    now: Timestamp,
+) -> Option<Target> {
+    let account = world.account(&caller.account)?;
+    let user = if operation == "GetAccessKeyLastUsed" {
+        account.seen_holder(now, query.get("AccessKeyId")?)?
+    } else {
+        let name = query.get("UserName")?;
+        let Some(user) = account.seen_user(now, name) else {
+            // Nobody's path is known who is not there.
+            let arn = format!("arn:aws:iam::{}:user/{name}", caller.account);
+            return Some(Target { name: name.to_owned(), arn });
+        };
+        user
     };
+    Some(Target { name: user.name.clone(), arn: user.arn(&caller.account) })
+}
+
+/// Answers a call, and lets the trail know of it; `permitted` is what the caller's policies say.
+pub(crate) fn serve(
+    aws: &LocalAws,
+    operation: &'static str,
+    caller: &Caller,
+    query: &Parameters,
+    permitted: Result<(), Refusal>,
+    user_agent: &str,
+) -> Answer {
+    let call = IamCall {
+        aws,
+        operation,
+        caller,
+        query,
+        now: aws.now(),
+        page_size: aws.world().page_size,
+        response_elements: OnceCell::new(),
+    };
+    let result = permitted.and_then(|()| call.dispatch());
+    if trail::watches(operation) {
+        let response_elements = call.response_elements.into_inner();
+        let outcome = result.as_ref().map(|_| response_elements);
+        let call = Recorded { operation, caller, query, user_agent, now: call.now, outcome };
+        aws.trail().record(&call, || aws.world().new_uuid());
+    }
     result.unwrap_or_else(|refusal| refusal.answer(Service::Iam))
 }
 
@@ -62,9 +103,32 @@ struct IamCall<'call> {
     query: &'call Parameters,
     now: Timestamp,
     page_size: usize,
+    /// What CloudTrail writes of the answer.
+    response_elements: OnceCell<serde_json::Value>,
 }
 
 impl IamCall<'_> {
+    fn dispatch(&self) -> Result<Answer, Refusal> {
+        match self.operation {
+            "GetUser" => self.get_user(),
+            "ListUsers" => self.list_users(),
+            "ListUserTags" => self.list_user_tags(),
+            "ListAccessKeys" => self.list_access_keys(),
+            "GetAccessKeyLastUsed" => self.get_access_key_last_used(),
+            "CreateAccessKey" => self.create_access_key(),
+            "UpdateAccessKey" => self.update_access_key(),
+            "DeleteAccessKey" => self.delete_access_key(),
+            "CreateUser" => self.create_user(),
+            "DeleteUser" => self.delete_user(),
+            "UpdateUser" => self.update_user(),
+            "TagUser" => self.tag_user(),
+            "UntagUser" => self.untag_user(),
+            "GenerateCredentialReport" => self.generate_credential_report(),
+            "GetCredentialReport" => self.get_credential_report(),
+            _ => Err(Refusal::new(400, "InvalidAction", "Could not find operation for version 2010-05-08")),
+        }
+    }
+
     fn get_user(&self) -> Result<Answer, Refusal> {
         let name = self.user_name()?;
         self.read(|account| {
@@ -81,8 +145,8 @@ impl IamCall<'_> {
     fn list_users(&self) -> Result<Answer, Refusal> {
         let prefix = self.query.get("PathPrefix").unwrap_or("/");
         self.read(|account| {
-            let users: Vec<&User> =
-                account.seen(self.now).filter(|user| user.path.starts_with(prefix)).collect();
+            let mut users = account.seen(self.now);
+            users.retain(|user| user.path.starts_with(prefix));
             // No tags: ListUsers leaves them out (its API reference).
             self.page("Users", &users, |xml, user| {
                 write_user(xml, user, &self.caller.account);
@@ -98,107 +162,6 @@ impl IamCall<'_> {
         })
     }
 
-    fn list_access_keys(&self) -> Result<Answer, Refusal> {
-        let name = self.user_name()?;
-        self.read(|account| {
-            let user = seen_user(account, self.now, name)?;
-            let keys: Vec<&AccessKey> = user.keys.iter().collect();
-            self.page("AccessKeyMetadata", &keys, |xml, key| {
-                write_key(xml, name, key);
-            })
-        })
-    }
-
-    fn get_access_key_last_used(&self) -> Result<Answer, Refusal> {
-        let key_id = self.required("AccessKeyId")?;
-        self.read(|account| {
-            let (user, key) = account
-                .seen(self.now)
-                .find_map(|user| {
-                    let key = user.keys.iter().find(|key| key.id == key_id)?;
-                    Some((user, key))
-                })
-                .ok_or_else(|| no_such_key(key_id))?;
-            Ok(self.response(|xml| {
-                xml.text("UserName", &user.name);
-                xml.inside("AccessKeyLastUsed", |xml| {
-                    // A key that was never used has no date, and N/A in the other places.
-                    let latest = key.last_used.as_ref();
-                    if let Some(latest) = latest {
-                        xml.text("LastUsedDate", &latest.at.to_string());
-                    }
-                    xml.text("ServiceName", latest.map_or("N/A", |latest| &latest.service));
-                    xml.text("Region", latest.map_or("N/A", |latest| &latest.region));
-                });
-            }))
-        })
-    }
-
-    fn create_access_key(&self) -> Result<Answer, Refusal> {
-        let name = self.user_name()?;
-        let (id, secret) = {
-            let mut world = self.aws.world();
-            (world.new_id("AKIA", 16), world.new_id("", 40))
-        };
-        let key =
-            AccessKey { id, status: KeyStatus::Active, created: whole_seconds(self.now), last_used: None };
-        self.change(|users| {
-            let keys = &mut user_mut(users, name)?.keys;
-            if keys.len() >= KEYS_PER_USER {
-                return Err(Refusal::new(
-                    409,
-                    "LimitExceeded",
-                    format!("Cannot exceed quota for AccessKeysPerUser: {KEYS_PER_USER}"),
-                ));
-            }
-            keys.push(key.clone());
-            Ok(())
-        })?;
-        Ok(self.response(|xml| {
-            xml.inside("AccessKey", |xml| {
-                write_key(xml, name, &key);
-                xml.text("SecretAccessKey", &secret);
-            });
-        }))
-    }
-
-    fn update_access_key(&self) -> Result<Answer, Refusal> {
-        let name = self.user_name()?;
-        let key_id = self.required("AccessKeyId")?;
-        let status = match self.required("Status")? {
-            "Active" => KeyStatus::Active,
-            "Inactive" => KeyStatus::Inactive,
-            other => {
-                return Err(invalid(format!(
-                    "Value '{other}' at 'status' failed to satisfy constraint: Member must satisfy \
-                     enum value set: [Active, Inactive]"
-                )));
-            }
-        };
-        self.change(|users| {
-            let user = user_mut(users, name)?;
-            let key = user.keys.iter_mut().find(|key| key.id == key_id);
-            key.ok_or_else(|| no_such_key(key_id))?.status = status;
-            Ok(())
-        })?;
-        Ok(self.response(|_| {}))
-    }
-
-    fn delete_access_key(&self) -> Result<Answer, Refusal> {
-        let name = self.user_name()?;
-        let key_id = self.required("AccessKeyId")?;
-        self.change(|users| {
-            let keys = &mut user_mut(users, name)?.keys;
-            let before = keys.len();
-            keys.retain(|key| key.id != key_id);
-            if keys.len() == before {
-                return Err(no_such_key(key_id));
-            }
-            Ok(())
-        })?;
-        Ok(self.response(|_| {}))
-    }
-
     fn create_user(&self) -> Result<Answer, Refusal> {
         let name = self.required("UserName")?;
         check_name("userName", name)?;
@@ -207,14 +170,16 @@ impl IamCall<'_> {
             id: self.aws.world().new_id("AIDA", 17),
             path: self.query.get("Path").unwrap_or("/").to_owned(),
             created: whole_seconds(self.now),
-            tags: self.tags().into_iter().collect(),
+            tags: self.query.tags().into_iter().collect(),
             keys: Vec::new(),
+            password: None,
+            mfa: false,
         };
         self.change(|users| {
-            if users.contains_key(name) {
+            if users.get(name).is_some() {
                 return Err(already_exists(name));
             }
-            users.insert(name.to_owned(), user.clone());
+            users.insert(user.clone());
             Ok(())
         })?;
         Ok(self.response(|xml| {
@@ -246,7 +211,7 @@ impl IamCall<'_> {
         let new_name = self.query.get("NewUserName").unwrap_or(name);
         check_name("newUserName", new_name)?;
         self.change(|users| {
-            if new_name != name && users.contains_key(new_name) {
+            if new_name != name && users.get(new_name).is_some() {
                 return Err(already_exists(new_name));
             }
             // The id stays and the keys go along: only the names change.
@@ -255,7 +220,7 @@ impl IamCall<'_> {
             if let Some(path) = self.query.get("NewPath") {
                 path.clone_into(&mut user.path);
             }
-            users.insert(new_name.to_owned(), user);
+            users.insert(user);
             Ok(())
         })?;
         Ok(self.response(|_| {}))
@@ -263,7 +228,7 @@ impl IamCall<'_> {
 
     fn tag_user(&self) -> Result<Answer, Refusal> {
         let name = self.required("UserName")?;
-        let tags = self.tags();
+        let tags = self.query.tags();
         self.change(|users| {
             user_mut(users, name)?.tags.extend(tags);
             Ok(())
@@ -273,7 +238,7 @@ impl IamCall<'_> {
 
     fn untag_user(&self) -> Result<Answer, Refusal> {
         let name = self.required("UserName")?;
-        let keys = self.query.list("TagKeys", |query, prefix| query.get(prefix).map(str::to_owned));
+        let keys = self.query.tag_keys();
         self.change(|users| {
             let tags = &mut user_mut(users, name)?.tags;
             for key in &keys {
@@ -301,21 +266,13 @@ impl IamCall<'_> {
             .ok_or_else(|| invalid("Must specify userName when calling with non-User credentials"))
     }
 
-    fn tags(&self) -> Vec<(String, String)> {
-        self.query.list("Tags", |query, prefix| {
-            let key = query.get(&format!("{prefix}.Key"))?;
-            let value = query.get(&format!("{prefix}.Value")).unwrap_or_default();
-            Some((key.to_owned(), value.to_owned()))
-        })
-    }
-
     fn read<T>(&self, read: impl FnOnce(&Account) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let world = self.aws.world();
         let account = world.account(&self.caller.account).ok_or_else(|| no_account(&self.caller.account))?;
         read(account)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Users) -> Result<T, Refusal>) -> Result<T, Refusal> {
+    fn change<T>(&self, change: impl FnOnce(&mut Draft<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let delay = self.aws.faults().iam_delay();
         let mut world = self.aws.world();
         let account =
@@ -381,13 +338,6 @@ fn write_tag(xml: &mut Xml, (key, value): (&String, &String)) {
     xml.text("Value", value);
 }
 
-fn write_key(xml: &mut Xml, user: &str, key: &AccessKey) {
-    xml.text("UserName", user);
-    xml.text("AccessKeyId", &key.id);
-    xml.text("Status", key.status.name());
-    xml.text("CreateDate", &key.created.to_string());
-}
-
 fn seen_user<'account>(
     account: &'account Account,
     now: Timestamp,
@@ -396,17 +346,12 @@ fn seen_user<'account>(
     account.seen_user(now, name).ok_or_else(|| no_such_user(name))
 }
 
-fn user_mut<'users>(users: &'users mut Users, name: &str) -> Result<&'users mut User, Refusal> {
+fn user_mut<'users>(users: &'users mut Draft<'_>, name: &str) -> Result<&'users mut User, Refusal> {
     users.get_mut(name).ok_or_else(|| no_such_user(name))
 }
 
 fn no_such_user(name: &str) -> Refusal {
     let message = format!("The user with name {name} cannot be found.");
-    Refusal::new(404, "NoSuchEntity", message)
-}
-
-fn no_such_key(id: &str) -> Refusal {
-    let message = format!("The Access Key with id {id} cannot be found.");
     Refusal::new(404, "NoSuchEntity", message)
 }
 

@@ -2,8 +2,9 @@
 //!
 //! [`LocalAws`] stands behind the SDK's own `HttpClient`: the adapters that speak with the real AWS
 //! speak with this one unchanged, without a socket. DynamoDB is dynoxide, on SQLite in memory or
-//! in a file; IAM, STS, Secrets Manager and SQS are a small simulation with accounts kept apart.
-//! It can fail as the real one does: see [`Faults`].
+//! in a file; IAM, STS, Organizations, Secrets Manager and SQS are a small simulation with accounts
+//! kept apart. It can fail as the real one does: see [`Faults`]. What is done to users and their
+//! keys leaves the events that EventBridge would deliver: see [`Trail`].
 
 pub mod draw;
 pub mod slack;
@@ -14,12 +15,15 @@ mod dynamodb;
 mod error;
 mod faults;
 mod iam;
+mod organizations;
 mod query;
 mod route;
 mod secrets;
+mod session_policy;
 mod sqs;
 mod sts;
 mod time;
+mod trail;
 mod world;
 
 use std::path::Path;
@@ -34,14 +38,16 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SharedTimeSource;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use self::calls::{CallInfo, Calls, Service};
 pub use self::error::LocalError;
 pub use self::faults::{Fault, Faults};
 pub use self::iam::Iam;
+pub use self::organizations::{AccountState, Organizations};
 pub use self::secrets::Secrets;
 pub use self::sqs::Queues;
+pub use self::trail::Trail;
 pub use self::world::KeyStatus;
 
 use self::dynamodb::DynamoDb;
@@ -66,6 +72,7 @@ struct Parts {
     faults: Faults,
     calls: Calls,
     time: SimulatedTime,
+    trail: Trail,
 }
 
 impl LocalAws {
@@ -80,13 +87,15 @@ impl LocalAws {
     }
 
     fn with(dynamodb: DynamoDb) -> Self {
+        let time = SimulatedTime::new();
         Self {
             parts: Arc::new(Parts {
                 dynamodb,
-                world: Mutex::new(World::new(HOME_ACCOUNT)),
+                world: Mutex::new(World::new(HOME_ACCOUNT, time.now())),
                 faults: Faults::default(),
                 calls: Calls::default(),
-                time: SimulatedTime::new(),
+                time,
+                trail: Trail::default(),
             }),
         }
     }
@@ -97,13 +106,17 @@ impl LocalAws {
     }
 
     /// The SDK's configuration to call this AWS with every right in that account.
+    pub fn sdk_config_in(&self, account: &str) -> SdkConfig {
+        self.sdk_config_as(&world::access_key_id_of(account))
+    }
+
+    /// The SDK's configuration to call this AWS with an access key of a user.
     ///
     /// An attempt ends after 5 s and a call after 15 s, by tokio's clock; a caller that wants other
     /// bounds sets them on its own client. Chance in the SDK (the waiting between attempts, tokens
     /// of transactions) comes from the thread's generator: [`seed`] fixes it.
-    pub fn sdk_config_in(&self, account: &str) -> SdkConfig {
-        let credentials =
-            Credentials::new(world::access_key_id_of(account), "local", None, None, "keytide-local");
+    pub fn sdk_config_as(&self, access_key_id: &str) -> SdkConfig {
+        let credentials = Credentials::new(access_key_id, "local", None, None, "keytide-local");
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::from_static(REGION))
@@ -134,6 +147,12 @@ impl LocalAws {
         self.parts.time.now()
     }
 
+    /// Sets how far the services' clocks are ahead of the world's: what the `Date` of every answer
+    /// shows. IAM itself goes on by the world's clock.
+    pub fn set_clock_skew(&self, ahead: SignedDuration) {
+        self.world().clock_skew = ahead;
+    }
+
     /// What goes wrong, and when.
     pub fn faults(&self) -> &Faults {
         &self.parts.faults
@@ -153,6 +172,16 @@ impl LocalAws {
     /// The accounts and what is in them, to be arranged by hand.
     pub fn iam(&self) -> Iam<'_> {
         Iam::of(self)
+    }
+
+    /// The organization, to be arranged by hand.
+    pub fn organization(&self) -> Organizations<'_> {
+        Organizations::of(self)
+    }
+
+    /// The events of what is done to users and their keys.
+    pub fn trail(&self) -> &Trail {
+        &self.parts.trail
     }
 
     /// The secrets, to be arranged by hand.

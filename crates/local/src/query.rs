@@ -21,6 +21,20 @@ impl Parameters {
     pub(crate) fn list<T>(&self, name: &str, read: impl Fn(&Self, &str) -> Option<T>) -> Vec<T> {
         (1..).map_while(|number| read(self, &format!("{name}.member.{number}"))).collect()
     }
+
+    /// The tags that are handed in, in their order.
+    pub(crate) fn tags(&self) -> Vec<(String, String)> {
+        self.list("Tags", |query, prefix| {
+            let key = query.get(&format!("{prefix}.Key"))?;
+            let value = query.get(&format!("{prefix}.Value")).unwrap_or_default();
+            Some((key.to_owned(), value.to_owned()))
+        })
+    }
+
+    /// The keys of the tags that are to go.
+    pub(crate) fn tag_keys(&self) -> Vec<String> {
+        self.list("TagKeys", |query, prefix| query.get(prefix).map(str::to_owned))
+    }
 }
 
 /// An XML document as it grows.

@@ -25,6 +25,7 @@ pub(crate) struct Call<'request> {
     pub(crate) target: Option<&'request str>,
     pub(crate) authorization: Option<&'request str>,
     pub(crate) host: &'request str,
+    pub(crate) user_agent: &'request str,
     pub(crate) body: &'request [u8],
 }
 
@@ -53,6 +54,7 @@ impl Call<'_> {
                     "DynamoDB_20120810" => Some(Service::DynamoDb),
                     "secretsmanager" => Some(Service::SecretsManager),
                     "AmazonSQS" => Some(Service::Sqs),
+                    "AWSOrganizationsV20161128" => Some(Service::Organizations),
                     _ => None,
                 }
             })
@@ -68,11 +70,13 @@ impl LocalAws {
         };
         let query = match service {
             Service::Iam | Service::Sts => Parameters::read(call.body),
-            Service::DynamoDb | Service::SecretsManager | Service::Sqs => Parameters::default(),
+            Service::DynamoDb | Service::SecretsManager | Service::Sqs | Service::Organizations => {
+                Parameters::default()
+            }
         };
         let requested = match service {
             Service::Iam | Service::Sts => query.get("Action").unwrap_or_default(),
-            Service::DynamoDb | Service::SecretsManager | Service::Sqs => {
+            Service::DynamoDb | Service::SecretsManager | Service::Sqs | Service::Organizations => {
                 call.target.and_then(|target| target.split_once('.')).map_or("", |(_, operation)| operation)
             }
         };
@@ -131,16 +135,36 @@ impl LocalAws {
         query: &Parameters,
         call: &Call<'_>,
     ) -> Answer {
-        if let Err(refusal) = self.world().permit(caller, service, operation) {
-            return refusal.answer(service);
-        }
+        let permitted = {
+            let now = self.now();
+            let world = self.world();
+            let target = match service {
+                Service::Iam => iam::target(&world, operation, caller, query, now),
+                _ => None,
+            };
+            world.permit(caller, service, operation, target.as_ref())
+        };
+        // A refused call of IAM leaves an event, too: it is told why.
+        let permitted = match permitted {
+            Err(refusal) if service != Service::Iam => return refusal.answer(service),
+            permitted => permitted,
+        };
         match service {
             Service::DynamoDb => self.dynamodb().serve(operation, call.body),
-            Service::Iam => iam::serve(self, operation, caller, query),
+            Service::Iam => iam::serve(self, operation, caller, query, permitted, call.user_agent),
+            Service::Organizations => crate::organizations::serve(self, operation, caller, call.body),
             Service::Sts => crate::sts::serve(self, operation, caller, query),
             Service::SecretsManager => crate::secrets::serve(self, operation, caller, call.body),
             Service::Sqs => crate::sqs::serve(self, operation, caller, call.body).await,
         }
+    }
+
+    /// What the services' clocks show, as an answer's `Date` says it (RFC 7231, section 7.1.1.1).
+    fn http_date(&self) -> String {
+        let now = self.now();
+        let skew = self.world().clock_skew;
+        let shown = now.saturating_add(skew).unwrap_or(now);
+        shown.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 
     /// The caller's process is dead to us: whoever watches is told, and the call never returns.
@@ -175,6 +199,7 @@ fn known_operation(service: Service, requested: &str) -> &'static str {
         Service::Sts => crate::sts::OPERATIONS,
         Service::SecretsManager => crate::secrets::OPERATIONS,
         Service::Sqs => crate::sqs::OPERATIONS,
+        Service::Organizations => crate::organizations::OPERATIONS,
     };
     known.iter().find(|name| **name == requested).copied().unwrap_or("Unknown")
 }
@@ -185,7 +210,10 @@ fn unknown_service(call: &Call<'_>) -> Answer {
         JSON_1_1,
         400,
         "UnknownOperationException",
-        &format!("the local AWS has no service {named:?}, only dynamodb, iam, sts, secretsmanager and sqs"),
+        &format!(
+            "the local AWS has no service {named:?}, only dynamodb, iam, sts, organizations, secretsmanager and \
+             sqs"
+        ),
     )
 }
 
@@ -212,10 +240,11 @@ impl HttpConnector for LocalAws {
                 target: request.headers().get("x-amz-target"),
                 authorization: request.headers().get("authorization"),
                 host: host_of(request.uri()),
+                user_agent: request.headers().get("user-agent").unwrap_or_default(),
                 body,
             };
             match aws.route(&call).await {
-                Ok(answer) => sdk_response(answer),
+                Ok(answer) => sdk_response(answer, aws.http_date()),
                 Err(lost) => Err(ConnectorError::io(lost.into())),
             }
         })
@@ -227,11 +256,12 @@ fn host_of(uri: &str) -> &str {
     rest.split(['/', ':', '?']).next().unwrap_or_default()
 }
 
-fn sdk_response(answer: Answer) -> Result<HttpResponse, ConnectorError> {
+fn sdk_response(answer: Answer, date: String) -> Result<HttpResponse, ConnectorError> {
     let status =
         StatusCode::try_from(answer.status).map_err(|error| ConnectorError::other(error.into(), None))?;
     let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
     response.headers_mut().insert("content-type", answer.content_type);
+    response.headers_mut().insert("date", date);
     if let Some(query_error) = answer.query_error {
         response.headers_mut().insert("x-amzn-query-error", query_error);
     }
@@ -248,6 +278,7 @@ impl LocalAws {
             target: header("x-amz-target"),
             authorization: header("authorization"),
             host: header("host").or_else(|| request.uri().host()).unwrap_or_default(),
+            user_agent: header("user-agent").unwrap_or_default(),
             body: request.body(),
         };
         let answer = self
@@ -259,6 +290,9 @@ impl LocalAws {
             http::StatusCode::from_u16(answer.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
         let headers = response.headers_mut();
         headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(answer.content_type));
+        if let Ok(date) = http::HeaderValue::from_str(&self.http_date()) {
+            headers.insert(http::header::DATE, date);
+        }
         if let Some(query_error) =
             answer.query_error.and_then(|error| http::HeaderValue::from_str(&error).ok())
         {

@@ -135,7 +135,7 @@ pub(crate) async fn serve(aws: &LocalAws, operation: &'static str, caller: &Call
 fn send(aws: &LocalAws, request: &Request) -> Answer {
     let now = aws.now();
     let mut world = aws.world();
-    let id = message_id(&world.new_id("", 32));
+    let id = world.new_uuid();
     let Some(queue) = world.queues.get_mut(&request.queue_url) else {
         return no_such_queue();
     };
@@ -241,13 +241,6 @@ fn refuse(name: &str, query_code: &str, message: &str) -> Answer {
 
 fn url_of(account: &str, name: &str) -> String {
     format!("https://sqs.us-east-1.amazonaws.com/{account}/{name}")
-}
-
-/// An id in the form of a UUID.
-fn message_id(id: &str) -> String {
-    let id = id.to_lowercase();
-    let part = |range| id.get(range).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
 
 fn later(now: Timestamp, by: Duration) -> Timestamp {

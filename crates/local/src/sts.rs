@@ -7,7 +7,8 @@ use crate::answer::Answer;
 use crate::calls::Service;
 use crate::iam::check_name;
 use crate::query::{Parameters, Xml};
-use crate::world::{Caller, Refusal, whole_seconds};
+use crate::session_policy::SessionPolicy;
+use crate::world::{Caller, NewSession, Refusal, whole_seconds};
 
 pub(crate) const OPERATIONS: &[&str] = &["GetCallerIdentity", "AssumeRole"];
 
@@ -46,6 +47,8 @@ fn assume_role(aws: &LocalAws, caller: &Caller, query: &Parameters) -> Result<An
             })?
         }
     };
+    let policy = query.get("Policy").map(SessionPolicy::parse).transpose()?;
+    let packed_percent = policy.as_ref().map(|policy| policy.packed_percent);
     let Some((account, role)) = role_of(arn) else {
         return Err(Refusal::new(400, "ValidationError", format!("{arn} is invalid")));
     };
@@ -65,8 +68,8 @@ fn assume_role(aws: &LocalAws, caller: &Caller, query: &Parameters) -> Result<An
         return Err(denied());
     }
     let expires = now.saturating_add(SignedDuration::from_secs(seconds)).map_err(|_| denied())?;
-    let (access_key_id, session) =
-        world.begin_session(account, role, session_name, expires).ok_or_else(denied)?;
+    let new = NewSession { account, role, name: session_name, began: now, expires, policy };
+    let session = world.begin_session(new).ok_or_else(denied)?;
     let secret = world.new_id("", 40);
     let token = world.new_id("", 64);
     Ok(Xml::response("AssumeRole", |xml| {
@@ -75,11 +78,15 @@ fn assume_role(aws: &LocalAws, caller: &Caller, query: &Parameters) -> Result<An
             xml.text("Arn", &session.arn());
         });
         xml.inside("Credentials", |xml| {
-            xml.text("AccessKeyId", &access_key_id);
+            xml.text("AccessKeyId", &session.access_key_id);
             xml.text("SecretAccessKey", &secret);
             xml.text("SessionToken", &token);
             xml.text("Expiration", &expires.to_string());
         });
+        // Only of what was handed in (STS's API reference, `AssumeRole`).
+        if let Some(percent) = packed_percent {
+            xml.text("PackedPolicySize", &percent.to_string());
+        }
     }))
 }
 

@@ -1,14 +1,21 @@
 //! What there is: accounts with users, keys and roles, and who a request's credentials are.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod account;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub(crate) use self::account::{AccessKey, Account, Draft, LastUse, Password, Role, User};
 use crate::answer::{Answer, JSON_1_0, JSON_1_1};
 use crate::calls::Service;
+use crate::iam::Target;
+use crate::organizations::Organization;
 use crate::secrets::SecretVersion;
+use crate::session_policy::SessionPolicy;
 use crate::sqs::Queue;
 
 /// IAM hands out so many entries in a page if it is not asked for another number (its API
@@ -43,120 +50,30 @@ impl fmt::Display for KeyStatus {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct LastUse {
-    pub(crate) at: Timestamp,
-    pub(crate) service: String,
-    pub(crate) region: String,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct AccessKey {
-    pub(crate) id: String,
-    pub(crate) status: KeyStatus,
-    pub(crate) created: Timestamp,
-    pub(crate) last_used: Option<LastUse>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct User {
-    pub(crate) name: String,
-    pub(crate) id: String,
-    pub(crate) path: String,
-    pub(crate) created: Timestamp,
-    pub(crate) tags: BTreeMap<String, String>,
-    pub(crate) keys: Vec<AccessKey>,
-}
-
-impl User {
-    pub(crate) fn arn(&self, account: &str) -> String {
-        format!("arn:aws:iam::{account}:user{}{}", self.path, self.name)
-    }
-}
-
-pub(crate) type Users = BTreeMap<String, User>;
-
-#[derive(Debug, Clone)]
-pub(crate) struct Role {
-    pub(crate) id: String,
-    pub(crate) external_id: Option<String>,
-    pub(crate) actions: Vec<String>,
-}
-
-impl Role {
-    fn permits(&self, action: &str) -> bool {
-        self.actions.iter().any(|pattern| {
-            pattern.strip_suffix('*').map_or(pattern == action, |beginning| action.starts_with(beginning))
-        })
-    }
-}
-
-/// One account. Its users have versions, each seen from some moment on.
-#[derive(Debug)]
-pub(crate) struct Account {
-    versions: VecDeque<(Timestamp, Users)>,
-    pub(crate) roles: BTreeMap<String, Role>,
-}
-
-impl Account {
-    fn new() -> Self {
-        Self { versions: VecDeque::from([(Timestamp::MIN, Users::new())]), roles: BTreeMap::new() }
-    }
-
-    /// The users as a reader sees them now.
-    pub(crate) fn seen(&self, now: Timestamp) -> impl Iterator<Item = &User> {
-        self.version(now).values()
-    }
-
-    pub(crate) fn seen_user(&self, now: Timestamp, name: &str) -> Option<&User> {
-        self.version(now).get(name)
-    }
-
-    fn version(&self, now: Timestamp) -> &Users {
-        static NOBODY: Users = Users::new();
-        self.versions
-            .iter()
-            .rev()
-            .find(|(from, _)| *from <= now)
-            .or_else(|| self.versions.front())
-            .map_or(&NOBODY, |(_, users)| users)
-    }
-
-    /// Changes the users, to be seen after `delay`; a refused change leaves no trace.
-    pub(crate) fn change<T, E>(
-        &mut self,
-        now: Timestamp,
-        delay: Duration,
-        change: impl FnOnce(&mut Users) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let mut users = self.versions.back().map(|(_, users)| users.clone()).unwrap_or_default();
-        let result = change(&mut users)?;
-        if delay.is_zero() {
-            self.versions.clear();
-            self.versions.push_back((Timestamp::MIN, users));
-        } else {
-            let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
-            let seen_from = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
-            // What no reader can see any more goes.
-            while self.versions.get(1).is_some_and(|(from, _)| *from <= now) {
-                self.versions.pop_front();
-            }
-            self.versions.push_back((seen_from, users));
-        }
-        Ok(result)
-    }
-}
-
-#[derive(Debug, Clone)]
 struct Session {
     account: String,
     role: String,
     role_id: String,
     name: String,
+    began: Timestamp,
     expires: Timestamp,
+    policy: Option<Arc<SessionPolicy>>,
 }
 
+/// A session that is asked for.
+pub(crate) struct NewSession<'ask> {
+    pub(crate) account: &'ask str,
+    pub(crate) role: &'ask str,
+    pub(crate) name: &'ask str,
+    pub(crate) began: Timestamp,
+    pub(crate) expires: Timestamp,
+    /// What narrows it further than its role does.
+    pub(crate) policy: Option<SessionPolicy>,
+}
+
+/// What kind of caller it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Principal {
+pub(crate) enum Principal {
     /// Whoever runs the account, with every right.
     Owner,
     User {
@@ -168,6 +85,8 @@ enum Principal {
         name: String,
         id: String,
         session: String,
+        began: Timestamp,
+        policy: Option<Arc<SessionPolicy>>,
     },
 }
 
@@ -175,7 +94,8 @@ enum Principal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) account: String,
-    principal: Principal,
+    pub(crate) access_key_id: String,
+    pub(crate) principal: Principal,
 }
 
 impl Caller {
@@ -220,6 +140,14 @@ impl Caller {
             Principal::Role { id, session, .. } => format!("{id}:{session}"),
         }
     }
+
+    /// What narrows the caller's session further than its role does.
+    fn session_policy(&self) -> Option<&SessionPolicy> {
+        match &self.principal {
+            Principal::Role { policy, .. } => policy.as_deref(),
+            Principal::Owner | Principal::User { .. } => None,
+        }
+    }
 }
 
 /// Why a service does not do what it is asked, in the words that AWS uses.
@@ -233,6 +161,14 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
+    }
+
+    pub(crate) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn access_denied(message: impl Into<String>) -> Self {
@@ -261,7 +197,9 @@ impl Refusal {
                 &format!("com.amazonaws.sqs#{json_name}"),
                 &self.message,
             ),
-            Service::SecretsManager => Answer::json_error(JSON_1_1, 400, json_name, &self.message),
+            Service::SecretsManager | Service::Organizations => {
+                Answer::json_error(JSON_1_1, 400, json_name, &self.message)
+            }
         }
     }
 }
@@ -273,25 +211,33 @@ pub(crate) struct World {
     sessions: HashMap<String, Session>,
     pub(crate) secrets: BTreeMap<(String, String), SecretVersion>,
     pub(crate) queues: BTreeMap<String, Queue>,
+    pub(crate) organization: Organization,
     pub(crate) page_size: usize,
+    /// How long the making of a credential report takes.
+    pub(crate) report_making: Duration,
+    /// How far the services' clocks are ahead of the world's.
+    pub(crate) clock_skew: SignedDuration,
     ids_given: u64,
 }
 
 impl World {
-    pub(crate) fn new(home_account: &str) -> Self {
+    pub(crate) fn new(home_account: &str, now: Timestamp) -> Self {
         Self {
-            accounts: BTreeMap::from([(home_account.to_owned(), Account::new())]),
+            accounts: BTreeMap::from([(home_account.to_owned(), Account::new(now))]),
             sessions: HashMap::new(),
             secrets: BTreeMap::new(),
             queues: BTreeMap::new(),
+            organization: Organization::default(),
             page_size: PAGE_SIZE,
+            report_making: Duration::ZERO,
+            clock_skew: SignedDuration::ZERO,
             ids_given: 0,
         }
     }
 
-    pub(crate) fn add_account(&mut self, id: &str) -> bool {
+    pub(crate) fn add_account(&mut self, id: &str, now: Timestamp) -> bool {
         let new = !self.accounts.contains_key(id);
-        self.accounts.entry(id.to_owned()).or_insert_with(Account::new);
+        self.accounts.entry(id.to_owned()).or_insert_with(|| Account::new(now));
         new
     }
 
@@ -306,7 +252,17 @@ impl World {
     /// A new id as AWS writes them: a prefix that tells the kind, then letters and digits of
     /// base 32. The same world gives the same ids.
     pub(crate) fn new_id(&mut self, prefix: &str, length: usize) -> String {
-        const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        self.new_digits(prefix, length, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+    }
+
+    /// A new id in the form of a UUID.
+    pub(crate) fn new_uuid(&mut self) -> String {
+        let digits = self.new_digits("", 32, b"0123456789abcdef");
+        let part = |range| digits.get(range).unwrap_or_default();
+        format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+    }
+
+    fn new_digits(&mut self, prefix: &str, length: usize, digits: &[u8]) -> String {
         let mut state = self.ids_given;
         self.ids_given += 1;
         let mut id = prefix.to_owned();
@@ -317,32 +273,28 @@ impl World {
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             mixed ^= mixed >> 31;
-            let digit = DIGITS.get((mixed % 32) as usize).copied().unwrap_or(b'A');
+            let digit = digits.iter().cycle().nth((mixed % 32) as usize).copied().unwrap_or(b'A');
             id.push(char::from(digit));
         }
         id
     }
 
-    /// Begins a session of a role and gives its access key id.
-    pub(crate) fn begin_session(
-        &mut self,
-        account: &str,
-        role: &str,
-        name: &str,
-        expires: Timestamp,
-    ) -> Option<(String, Caller)> {
-        let role_id = self.account(account)?.roles.get(role)?.id.clone();
+    /// Begins a session of a role and gives its caller.
+    pub(crate) fn begin_session(&mut self, new: NewSession<'_>) -> Option<Caller> {
+        let role_id = self.account(new.account)?.roles.get(new.role)?.id.clone();
         let access_key_id = self.new_id("ASIA", 16);
         let session = Session {
-            account: account.to_owned(),
-            role: role.to_owned(),
+            account: new.account.to_owned(),
+            role: new.role.to_owned(),
             role_id,
-            name: name.to_owned(),
-            expires,
+            name: new.name.to_owned(),
+            began: new.began,
+            expires: new.expires,
+            policy: new.policy.map(Arc::new),
         };
-        let caller = caller_in(&session);
-        self.sessions.insert(access_key_id.clone(), session);
-        Some((access_key_id, caller))
+        let caller = caller_in(&access_key_id, &session);
+        self.sessions.insert(access_key_id, session);
+        Some(caller)
     }
 
     /// Whose credentials these are.
@@ -350,7 +302,11 @@ impl World {
         if let Some(account) = account_of(access_key_id)
             && self.accounts.contains_key(account)
         {
-            return Ok(Caller { account: account.to_owned(), principal: Principal::Owner });
+            return Ok(Caller {
+                account: account.to_owned(),
+                access_key_id: access_key_id.to_owned(),
+                principal: Principal::Owner,
+            });
         }
         if let Some(session) = self.sessions.get(access_key_id) {
             if session.expires <= now {
@@ -360,21 +316,21 @@ impl World {
                     "The security token included in the request is expired",
                 ));
             }
-            return Ok(caller_in(session));
+            return Ok(caller_in(access_key_id, session));
         }
         for (id, account) in &self.accounts {
-            for user in account.seen(now) {
-                let signs = |key: &AccessKey| key.id == access_key_id && key.status == KeyStatus::Active;
-                if user.keys.iter().any(signs) {
-                    return Ok(Caller {
-                        account: id.clone(),
-                        principal: Principal::User {
-                            name: user.name.clone(),
-                            id: user.id.clone(),
-                            arn: user.arn(id),
-                        },
-                    });
-                }
+            let signs = |key: &AccessKey| key.id == access_key_id && key.status == KeyStatus::Active;
+            let holder = account.seen_holder(now, access_key_id);
+            if let Some(user) = holder.filter(|user| user.keys.iter().any(signs)) {
+                return Ok(Caller {
+                    account: id.clone(),
+                    access_key_id: access_key_id.to_owned(),
+                    principal: Principal::User {
+                        name: user.name.clone(),
+                        id: user.id.clone(),
+                        arn: user.arn(id),
+                    },
+                });
             }
         }
         Err(Refusal::new(
@@ -384,8 +340,16 @@ impl World {
         ))
     }
 
-    /// Whether the caller's role may do that; whoever has no role may do everything.
-    pub(crate) fn permit(&self, caller: &Caller, service: Service, operation: &str) -> Result<(), Refusal> {
+    /// Whether the caller's role may do that, and the session's own policy too where it has one
+    /// (STS's API reference, `AssumeRole`, `Policy`: the session may do what both allow); whoever
+    /// has no role may do everything.
+    pub(crate) fn permit(
+        &self,
+        caller: &Caller,
+        service: Service,
+        operation: &str,
+        target: Option<&Target>,
+    ) -> Result<(), Refusal> {
         let Some(role) = caller.role() else {
             return Ok(());
         };
@@ -394,29 +358,37 @@ impl World {
             return Ok(());
         }
         let action = format!("{service}:{operation}");
-        let permitted = self
+        let by_role = self
             .account(&caller.account)
             .and_then(|account| account.roles.get(role))
             .is_some_and(|role| role.permits(&action));
-        if permitted {
-            Ok(())
-        } else {
-            Err(Refusal::access_denied(format!(
-                "User: {} is not authorized to perform: {action} because no identity-based policy \
-                 allows the {action} action",
-                caller.arn()
-            )))
-        }
+        let by_session = caller
+            .session_policy()
+            .is_none_or(|policy| policy.permits(&action, target.map(|target| target.arn.as_str())));
+        let missing = match (by_role, by_session) {
+            (true, true) => return Ok(()),
+            (false, _) => "identity-based",
+            (true, false) => "session",
+        };
+        let on = target.map_or_else(String::new, |target| format!(" on resource: user {}", target.name));
+        Err(Refusal::access_denied(format!(
+            "User: {} is not authorized to perform: {action}{on} because no {missing} policy allows the \
+             {action} action",
+            caller.arn()
+        )))
     }
 }
 
-fn caller_in(session: &Session) -> Caller {
+fn caller_in(access_key_id: &str, session: &Session) -> Caller {
     Caller {
         account: session.account.clone(),
+        access_key_id: access_key_id.to_owned(),
         principal: Principal::Role {
             name: session.role.clone(),
             id: session.role_id.clone(),
             session: session.name.clone(),
+            began: session.began,
+            policy: session.policy.clone(),
         },
     }
 }

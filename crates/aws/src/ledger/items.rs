@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use keytide_core::{
     AccountId,
-    delivery::{Delivery, DeliveryName, Recipient},
+    delivery::{Delivery, DeliveryName},
     digest::sha256_hex,
     fact::{Fact, FactBody},
     key::{Key, Standing},
@@ -113,7 +113,7 @@ pub(super) fn fact_sort(fact_id: &str) -> String {
 }
 
 pub(super) fn delivery_sort(name: &DeliveryName) -> String {
-    format!("{DELIVERY_PREFIX}{}#{}#{}", bounded(&name.epoch), name.stage.as_str(), name.recipient.as_str())
+    format!("{DELIVERY_PREFIX}{}#{}#{}", bounded(&name.epoch), name.stage, name.recipient.as_str())
 }
 
 pub(super) fn user_prefix(user: &str) -> String {
@@ -121,8 +121,12 @@ pub(super) fn user_prefix(user: &str) -> String {
 }
 
 pub(super) fn primary_key(place: &Place, sort: &str) -> Item {
+    key_of(&place.partition(), sort)
+}
+
+pub(super) fn key_of(partition: &str, sort: &str) -> Item {
     HashMap::from([
-        ("pk".to_owned(), AttributeValue::S(place.partition())),
+        ("pk".to_owned(), AttributeValue::S(partition.to_owned())),
         ("sk".to_owned(), AttributeValue::S(sort.to_owned())),
     ])
 }
@@ -153,8 +157,13 @@ pub(super) fn natural(item: &Item, name: &str) -> Option<u64> {
 pub(super) fn encode_key(key: &Key, version: u64, now: Timestamp) -> Result<Item, Failure> {
     let place = Place::Key { account: key.account.clone(), key_id: key.key_id.clone() };
     let mut item = encode(&place, KEY_SORT, key, version)?;
-    if let Some(Standing::Deleted(deletion)) = key.standing() {
-        item.insert("expires_at".to_owned(), number(seconds_after(deletion.at.max(now), KEPT)));
+    let closed_at = match key.standing() {
+        Some(Standing::Deleted(deletion)) => Some(deletion.at),
+        Some(Standing::Gone(absence)) => Some(absence.latest),
+        Some(Standing::Exists(_)) | None => None,
+    };
+    if let Some(closed_at) = closed_at {
+        item.insert("expires_at".to_owned(), number(seconds_after(closed_at.max(now), KEPT)));
     } else {
         let user = key.holder.subject.user().unwrap_or_default();
         let user_key = format!("{}{}", user_prefix(user), bounded(&key.key_id));
@@ -177,7 +186,8 @@ pub(super) fn encode_delivery(place: &Place, delivery: &Delivery, version: u64) 
     let mut item = encode(place, &delivery_sort(&delivery.name), delivery, version)?;
     item.insert("place".to_owned(), encode_place(place));
     item.insert("expires_at".to_owned(), number(seconds_after(delivery.created_at, KEPT)));
-    if !delivery.state.is_finished() && delivery.name.recipient != Recipient::Iam {
+    // What a sweep sends it finds by its plan, and the watcher must not take it up.
+    if !delivery.state.is_finished() && !delivery.name.stage.is_planned() {
         let under = place.unfinished_under().to_owned();
         item.insert("unfinished".to_owned(), AttributeValue::S(under));
     }
@@ -224,17 +234,26 @@ pub(super) fn place_of(item: &Item) -> Result<Place, Failure> {
 }
 
 fn encode(place: &Place, sort: &str, value: &impl Serialize, version: u64) -> Result<Item, Failure> {
-    let encoded: serde_dynamo::Item = serde_dynamo::to_item(value).map_err(|error| {
-        Failure::operators(format!("encoding {sort} of {}", place.partition()), error.to_string())
-    })?;
+    encode_at(&place.partition(), sort, value, version)
+}
+
+/// An item that belongs to no place.
+pub(super) fn encode_at(
+    partition: &str,
+    sort: &str,
+    value: &impl Serialize,
+    version: u64,
+) -> Result<Item, Failure> {
+    let encoded: serde_dynamo::Item = serde_dynamo::to_item(value)
+        .map_err(|error| Failure::operators(format!("encoding {sort} of {partition}"), error.to_string()))?;
     let mut item: Item = encoded.into();
-    item.extend(primary_key(place, sort));
+    item.extend(key_of(partition, sort));
     item.insert("schema".to_owned(), number(SCHEMA));
     item.insert("version".to_owned(), number(version));
     Ok(item)
 }
 
-fn decode<T: DeserializeOwned>(item: Item) -> Result<Versioned<T>, Failure> {
+pub(super) fn decode<T: DeserializeOwned>(item: Item) -> Result<Versioned<T>, Failure> {
     match natural(&item, "schema") {
         Some(schema) if schema <= SCHEMA => {}
         found => {
@@ -267,7 +286,7 @@ fn name_of(item: &Item) -> String {
     )
 }
 
-fn seconds_after(at: Timestamp, kept: SignedDuration) -> u64 {
+pub(super) fn seconds_after(at: Timestamp, kept: SignedDuration) -> u64 {
     let end = at.saturating_add(kept).unwrap_or(Timestamp::MAX);
     u64::try_from(end.as_second()).unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! Every item has a version, and every write is conditioned on the version that was read, or on there being
 //! none: who loses a race reads again and decides again. Indexes find; a consistent read decides.
 
+mod control;
 mod items;
 mod table;
 
@@ -24,8 +25,11 @@ use keytide_core::{
     key::Key,
 };
 
-pub use self::items::Place;
 use self::items::{Item, UNREAD, decode_delivery, decode_fact, decode_key};
+pub use self::{
+    control::{AccountRecord, Approval, Halt, Lease, LedgerReader, PolicyInForce, Restored, Run},
+    items::Place,
+};
 use crate::Failure;
 
 /// Something read from the ledger, with the version it had.

@@ -4,13 +4,20 @@
 //! state is the *largest* of all it has seen under an order that does not depend on arrival. Any order and
 //! any repetition of a key's events therefore gives one state; a property test says so.
 
-use jiff::Timestamp;
+mod listing;
+
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
+pub use self::listing::{ABSENT_FOR, Absence, LISTING_LAG, Sighting, miss, sight};
 use crate::{
     AccountId,
-    cloudtrail::{Actor, Call, KeyChange, KeyEvent, Status, Subject},
+    cloudtrail::{Actor, KeyChange, KeyEvent, Status, Subject},
+    delivery::Stage,
     owner::Owner,
+    policy::Mode,
 };
 
 /// One access key, as the ledger holds it.
@@ -34,6 +41,68 @@ pub struct Key {
     /// The owner as last found in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+    /// When it was set Active again: the latest few.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub reactivations: BTreeSet<Timestamp>,
+    /// Its birth as a listing told it, which is better than any event's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_birth: Option<Timestamp>,
+    /// Since when listings of its user have not shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<Absence>,
+    /// Its latest use that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_use: Option<LastUse>,
+    /// The notices that Slack confirmed, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<NoticeMark>,
+}
+
+/// So many reactivations are remembered: the rules look back over the latest few.
+const REACTIVATIONS_KEPT: usize = 16;
+
+/// When and where a key was last used, and when that was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastUse {
+    /// When; `None`: never (since AWS keeps track, which began on 2015-04-22).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// The service, as `s3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// When this was read.
+    pub seen_at: Timestamp,
+}
+
+/// A notice that Slack confirmed: what was said, and in which mode, since only a notice sent in `enforce`
+/// that named a date can ever license a disable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeMark {
+    /// The arming epoch it was sent in.
+    pub epoch: String,
+    /// Which notice.
+    pub stage: Stage,
+    /// Why the key is to be disabled.
+    pub ground: Ground,
+    /// When Slack confirmed it.
+    pub at: Timestamp,
+    /// The date that it named for the disable.
+    pub disable_on: Date,
+    /// The account's mode when it was sent.
+    pub mode: Mode,
+}
+
+/// Why a key is to be disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ground {
+    /// It is too old.
+    Age,
+    /// It has not been used for too long.
+    Unused,
 }
 
 /// Whose key it is, with the time of the event that said so: a later event knows better.
@@ -92,6 +161,8 @@ pub struct Deletion {
 pub enum Standing<'a> {
     /// The key is deleted.
     Deleted(&'a Deletion),
+    /// No listing has shown the key for a day: it is taken for deleted until it is seen again.
+    Gone(&'a Absence),
     /// The key exists with this status.
     Exists(&'a StatusMark),
 }
@@ -120,17 +191,30 @@ pub enum Effect {
 impl Key {
     /// Whether the key is deleted, has its status, or nothing is known of either.
     pub fn standing(&self) -> Option<Standing<'_>> {
-        match (&self.deletion, &self.status) {
-            (Some(deletion), _) => Some(Standing::Deleted(deletion)),
-            (None, Some(mark)) => Some(Standing::Exists(mark)),
-            (None, None) => None,
+        if let Some(deletion) = &self.deletion {
+            return Some(Standing::Deleted(deletion));
         }
+        if let Some(absence) = self.absence.as_ref().filter(|absence| absence.is_long()) {
+            return Some(Standing::Gone(absence));
+        }
+        self.status.as_ref().map(Standing::Exists)
     }
 
-    /// The standing in one word: `Active`, `Inactive`, …, `Deleted`, or `Unknown`.
+    /// Whether nothing more is expected of the key: it is deleted, or taken for deleted.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.standing(), Some(Standing::Deleted(_) | Standing::Gone(_)))
+    }
+
+    /// When the key came to be: as a listing told it, else by the event of its creation.
+    pub fn born(&self) -> Option<Timestamp> {
+        self.listed_birth.or_else(|| self.creation.as_ref().map(|creation| creation.at))
+    }
+
+    /// The standing in one word: `Active`, `Inactive`, …, `Deleted`, `Gone`, or `Unknown`.
     pub fn standing_word(&self) -> &str {
         match self.standing() {
             Some(Standing::Deleted(_)) => "Deleted",
+            Some(Standing::Gone(_)) => "Gone",
             Some(Standing::Exists(mark)) => mark.status.as_str(),
             None => "Unknown",
         }
@@ -154,15 +238,33 @@ impl Key {
         self
     }
 
-    fn first_seen(call: &Call, key_id: &str, subject: &Subject) -> Self {
+    /// A key of which nothing is known yet but whose it is.
+    fn first_seen(account: &AccountId, key_id: &str, holder: Holder) -> Self {
         Self {
-            account: call.account.clone(),
+            account: account.clone(),
             key_id: key_id.to_owned(),
-            holder: Holder { at: call.at, subject: subject.clone() },
+            holder,
             creation: None,
             status: None,
             deletion: None,
             owner: None,
+            reactivations: BTreeSet::new(),
+            listed_birth: None,
+            absence: None,
+            last_use: None,
+            notices: Vec::new(),
+        }
+    }
+
+    /// keytide disabled it, and IAM shows that.
+    pub fn set_inactive(&mut self, at: Timestamp) {
+        self.status = Some(joined(self.status.take(), mark(&Status::Inactive, at, false)));
+    }
+
+    fn reactivated(&mut self, at: Timestamp) {
+        self.reactivations.insert(at);
+        while self.reactivations.len() > REACTIVATIONS_KEPT {
+            self.reactivations.pop_first();
         }
     }
 }
@@ -175,9 +277,9 @@ impl Key {
 /// later name beats the earlier.
 pub fn apply(known: Option<Key>, event: &KeyEvent) -> Transition {
     let call = &event.call;
-    let mut key = known.unwrap_or_else(|| Key::first_seen(call, &event.key_id, &event.subject));
-
     let holder = Holder { at: call.at, subject: event.subject.clone() };
+    let mut key = known.unwrap_or_else(|| Key::first_seen(&call.account, &event.key_id, holder.clone()));
+
     let rank = |holder: &Holder| (holder.subject != Subject::Unknown, holder.clone());
     if rank(&holder) > rank(&key.holder) {
         key.holder = holder;
@@ -201,6 +303,9 @@ pub fn apply(known: Option<Key>, event: &KeyEvent) -> Transition {
         }
         KeyChange::StatusChanged { to } => {
             key.status = Some(joined(key.status.take(), mark(to, call.at, false)));
+            if *to == Status::Active {
+                key.reactivated(call.at);
+            }
         }
         KeyChange::Deleted => {
             let deletion = Deletion { at: call.at, fact_id: event.fact_id() };
@@ -221,7 +326,8 @@ fn effect_of(key: &Key, event: &KeyEvent) -> Effect {
     match key.standing() {
         Some(Standing::Deleted(_)) => Effect::AfterDeletion,
         Some(Standing::Exists(mark)) if event.change.status() == Some(&mark.status) => Effect::Current,
-        Some(Standing::Exists(_)) => Effect::Superseded,
+        // Of a key that no listing shows any more, too: it says what happened before.
+        Some(Standing::Exists(_) | Standing::Gone(_)) => Effect::Superseded,
         None => Effect::Current,
     }
 }

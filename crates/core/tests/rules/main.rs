@@ -11,4 +11,7 @@ mod alert;
 mod common;
 mod delivery;
 mod key;
+mod lifecycle;
+mod policy;
 mod reader;
+mod report;

@@ -146,13 +146,33 @@ async fn a_single_write_in_conflict_has_an_error_of_its_own() {
 async fn the_other_services_refuse_in_their_own_shapes() {
     let aws = LocalAws::in_memory().unwrap();
     let config = aws.sdk_config().to_builder().retry_config(RetryConfig::disabled()).build();
-    for (fault, iam, sts, secrets, sqs) in [
-        (Fault::Throttle, "Throttling", "Throttling", "ThrottlingException", "RequestThrottled"),
-        (Fault::ServerError, "ServiceFailure", "InternalFailure", "InternalServiceError", "InternalFailure"),
+    for (fault, iam, sts, secrets, sqs, organizations) in [
+        (
+            Fault::Throttle,
+            "Throttling",
+            "Throttling",
+            "ThrottlingException",
+            "RequestThrottled",
+            "TooManyRequestsException",
+        ),
+        (
+            Fault::ServerError,
+            "ServiceFailure",
+            "InternalFailure",
+            "InternalServiceError",
+            "InternalFailure",
+            "ServiceException",
+        ),
     ] {
         aws.faults().plan(move |_| Some(fault));
         let error = aws_sdk_iam::Client::new(&config).get_user().user_name("ann").send().await.unwrap_err();
         assert_eq!(error.code(), Some(iam));
+        let error = aws_sdk_iam::Client::new(&config).generate_credential_report().send().await.unwrap_err();
+        assert_eq!(error.code(), Some(iam));
+        let error = aws_sdk_iam::Client::new(&config).get_credential_report().send().await.unwrap_err();
+        assert_eq!(error.code(), Some(iam));
+        let error = aws_sdk_organizations::Client::new(&config).list_accounts().send().await.unwrap_err();
+        assert_eq!(error.code(), Some(organizations));
         let error = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await.unwrap_err();
         assert_eq!(error.code(), Some(sts));
         let error = aws_sdk_secretsmanager::Client::new(&config)

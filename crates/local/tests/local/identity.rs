@@ -233,3 +233,88 @@ async fn a_users_own_key_may_leave_its_name_out_until_it_is_disabled() {
     let refused = iam.list_access_keys().send().await.unwrap_err();
     assert_eq!(refused.code(), Some("InvalidClientTokenId"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn changes_on_their_way_are_seen_in_their_order_and_by_writers_at_once() {
+    let aws = company();
+    let iam = aws_sdk_iam::Client::new(&aws.sdk_config_in(MEMBER));
+    let start = aws.now();
+    let at = |second| aws.set_now(start + jiff::SignedDuration::from_secs(second));
+    let names = || async {
+        let listed = iam.list_users().send().await.unwrap();
+        listed.users().iter().map(|user| user.user_name().to_owned()).collect::<Vec<_>>()
+    };
+    let holder = |key_id: String| {
+        let used = iam.get_access_key_last_used().access_key_id(key_id);
+        async move { used.send().await.ok().and_then(|used| used.user_name().map(str::to_owned)) }
+    };
+    aws.faults().set_iam_delay(Duration::from_secs(4));
+    let made = iam.create_access_key().user_name("ann").send().await.unwrap();
+    let key_id = made.access_key().unwrap().access_key_id().to_owned();
+    at(2);
+    // Writers work on what was written, seen or not.
+    iam.update_user().user_name("ann").new_user_name("anna").send().await.unwrap();
+    iam.create_user().user_name("ben").send().await.unwrap();
+    let absent = iam.tag_user().user_name("ann").tags(Tag::builder().key("a").value("b").build().unwrap());
+    assert_eq!(absent.send().await.unwrap_err().code(), Some("NoSuchEntity"));
+
+    for (second, listed, holds) in [
+        (3, vec!["ann"], None),
+        (5, vec!["ann"], Some("ann")),
+        (6, vec!["anna", "ben"], Some("anna")),
+        (600, vec!["anna", "ben"], Some("anna")),
+    ] {
+        at(second);
+        assert_eq!(names().await, listed, "after {second} s");
+        assert_eq!(holder(key_id.clone()).await.as_deref(), holds, "after {second} s");
+    }
+    // The next change finds all of them settled.
+    iam.delete_user().user_name("ben").send().await.unwrap();
+    at(700);
+    assert_eq!(names().await, ["anna"]);
+    assert_eq!(holder(key_id).await.as_deref(), Some("anna"));
+}
+
+#[test]
+fn what_is_refused_leaves_no_trace() {
+    let aws = company();
+    let iam = aws.iam();
+    let created = aws.now();
+    let key_id = "AKIAEXAMPLE000000001";
+    iam.add_access_key(MEMBER, "ann", key_id, created, KeyStatus::Active).unwrap();
+    iam.add_user(MEMBER, "ben", "/", &[]).unwrap();
+    // One id is one key, also of somebody else.
+    iam.add_access_key(MEMBER, "ben", key_id, created, KeyStatus::Active).unwrap_err();
+    iam.rename_user(MEMBER, "ann", "ben").unwrap_err();
+    iam.delete_access_key(MEMBER, "AKIAEXAMPLE000000002").unwrap_err();
+    iam.rename_user(MEMBER, "ann", "zoe").unwrap();
+    iam.add_access_key(MEMBER, "ben", key_id, created, KeyStatus::Active).unwrap_err();
+    iam.delete_user(MEMBER, "zoe").unwrap();
+    iam.add_access_key(MEMBER, "ben", key_id, created, KeyStatus::Active).unwrap();
+    // The same id may well be in another account.
+    iam.add_access_key(OTHER, "ann", key_id, created, KeyStatus::Active).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_arranged_by_hand_hurries_nobody_elses_change() {
+    let aws = company();
+    let created = aws.now();
+    for (user, key_id) in [("ann", "AKIAEXAMPLE000000001"), ("ben", "AKIAEXAMPLE000000002")] {
+        aws.iam().add_user(MEMBER, user, "/", &[]).ok();
+        aws.iam().add_access_key(MEMBER, user, key_id, created, KeyStatus::Active).unwrap();
+    }
+    let iam = aws_sdk_iam::Client::new(&aws.sdk_config_in(MEMBER));
+    aws.faults().set_iam_delay(Duration::from_secs(4));
+    let disable = iam.update_access_key().user_name("ann").access_key_id("AKIAEXAMPLE000000001");
+    disable.status(StatusType::Inactive).send().await.unwrap();
+    aws.iam().set_status(MEMBER, "AKIAEXAMPLE000000002", KeyStatus::Inactive).unwrap();
+    let status = |user: &str| {
+        let listed = iam.list_access_keys().user_name(user);
+        async move { listed.send().await.unwrap().access_key_metadata()[0].status().unwrap().clone() }
+    };
+    assert_eq!(status("ben").await, StatusType::Inactive);
+    assert_eq!(status("ann").await, StatusType::Active);
+    // By hand for the same user: all of it is seen.
+    aws.iam().set_tags(MEMBER, "ann", &[]).unwrap();
+    assert_eq!(status("ann").await, StatusType::Inactive);
+}

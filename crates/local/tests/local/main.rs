@@ -7,3 +7,7 @@ mod file;
 mod identity;
 mod loopback;
 mod messages;
+mod organizations;
+mod report;
+mod sessions;
+mod trail;

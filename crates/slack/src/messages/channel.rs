@@ -11,7 +11,7 @@ use keytide_core::{
 };
 
 use super::{
-    Draft, Notice,
+    Draft, Notice, disabled, found,
     words::{self, KEY_ID, LONG, NAME, Place, field},
 };
 use crate::{
@@ -30,6 +30,8 @@ pub fn for_channel(notice: &Notice<'_>) -> Message {
         FactBody::Owner { event } => owner_event(notice, event),
         FactBody::OwnRole { partial } => own_role(notice, partial),
         FactBody::Unreadable { partial } => unreadable(notice, partial),
+        FactBody::Observed { observed } => found::for_channel(notice, observed),
+        FactBody::Disabled { disabled } => disabled::for_channel(notice, disabled),
     };
     draft.into_message(notice)
 }
@@ -96,7 +98,7 @@ fn key(notice: &Notice<'_>, event: &KeyEvent) -> Draft {
         flags: flags.iter().filter_map(|flag| key_flag(*flag, event)).collect(),
         fields,
         next: key_next(event, &flags),
-        fine_print: Vec::new(),
+        ..Draft::default()
     }
 }
 
@@ -240,7 +242,7 @@ fn failed_call(notice: &Notice<'_>, failed: &FailedCall) -> Draft {
         flags,
         fields,
         next: vec![next],
-        fine_print: Vec::new(),
+        ..Draft::default()
     }
 }
 
@@ -354,10 +356,9 @@ fn owner_event(notice: &Notice<'_>, event: &OwnerEvent) -> Draft {
         title: format!("{what}: {}", words::titled(notice, &Subject::User(event.user.clone()))),
         sentence,
         alarms: ours.then(words::own_role_alarm).into_iter().collect(),
-        flags: Vec::new(),
         fields,
         next: [details, next].into_iter().filter(|paragraph| !paragraph.is_empty()).collect(),
-        fine_print: Vec::new(),
+        ..Draft::default()
     }
 }
 

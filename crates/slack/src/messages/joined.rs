@@ -9,12 +9,13 @@ use keytide_core::{
 };
 
 use super::{
-    Notice,
+    Notice, found,
+    list::packed,
     words::{self, KEY_ID, NAME, Place},
 };
 use crate::{
-    blocks::{Block, LARGEST_BLOCKS, LONGEST_SECTION, MOST_BLOCKS, Message},
-    text::{Markup, length, plain},
+    blocks::{Block, LARGEST_BLOCKS, MOST_BLOCKS, Message},
+    text::{Markup, plain},
 };
 
 /// What a header, a first section and a last line may take, in characters of JSON.
@@ -23,8 +24,7 @@ const FRAME: usize = 1_000;
 /// The alerts of one account that came too fast to stand alone: as few messages as Slack's limits allow,
 /// which list every one of them, in the order given.
 pub fn joined(account_label: &str, account: &AccountId, notices: &[Notice<'_>]) -> Vec<Message> {
-    let sections = packed(notices);
-    let messages = pages(sections);
+    let messages = pages(packed(notices.iter().map(line)));
     let pages = messages.len();
     let times: Vec<Timestamp> = notices.iter().filter_map(|notice| notice.fact.body.at()).collect();
     let missing = notices.iter().filter(|notice| !notice.in_ledger).count();
@@ -68,29 +68,6 @@ pub fn joined(account_label: &str, account: &AccountId, notices: &[Notice<'_>]) 
             Message::new(&story, blocks)
         })
         .collect()
-}
-
-/// The lines, packed into sections; with each section how many lines it holds.
-fn packed(notices: &[Notice<'_>]) -> Vec<(Block, usize)> {
-    let mut sections = Vec::new();
-    let mut open = Markup::new();
-    let mut lines = 0;
-    let mut spent = 0;
-    for notice in notices {
-        let line = line(notice);
-        let size = length(&line.render(LONGEST_SECTION)) + 1;
-        if lines > 0 && spent + size > LONGEST_SECTION {
-            sections.push((Block::section(&open), lines));
-            (open, lines, spent) = (Markup::new(), 0, 0);
-        }
-        open = if lines == 0 { open } else { open.say("\n") }.then(line);
-        lines += 1;
-        spent += size;
-    }
-    if lines > 0 {
-        sections.push((Block::section(&open), lines));
-    }
-    sections
 }
 
 /// The sections, packed into messages; with each message how many lines it holds.
@@ -160,5 +137,10 @@ fn line(notice: &Notice<'_>) -> Markup {
             .say("keytide's own role called ")
             .code(partial.event_name.as_deref().unwrap_or("a call without a name"), NAME),
         FactBody::Unreadable { partial } => start.say("could not be read: ").code(&partial.reason, 200),
+        FactBody::Observed { observed } => found::line(start, observed),
+        FactBody::Disabled { disabled } => {
+            let start = start.say("disabled by keytide ").code(&disabled.key.key_id, KEY_ID);
+            of(start, &disabled.key.holder.subject)
+        }
     }
 }

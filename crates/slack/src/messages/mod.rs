@@ -1,11 +1,23 @@
-//! What is said of an event, as pure functions. All wording that reaches Slack is in this folder.
+//! What is said, as pure functions. All wording that reaches Slack is in this folder.
+//!
+//! Of a fact, be it an event's or what a sweep saw or did: [`for_channel`], [`for_owner`], [`joined`]. Of keys
+//! that are due: [`notices_for_owner`], [`notices_for_channel`]. Of a whole sweep: its [`digest`], and an
+//! account's [`baseline`]. Of what people decided: [`halted`], [`policy_applied`] and others of their kind.
 //!
 //! Nothing says more than is known, everything that others wrote is shown as code, and every message ends
 //! with what to do next.
 
+mod announce;
 mod channel;
+mod digest;
+mod disabled;
+mod due;
+mod found;
 mod joined;
+mod list;
+mod notice;
 mod owner;
+mod sweep_words;
 mod words;
 
 use keytide_core::{
@@ -16,10 +28,20 @@ use keytide_core::{
     owner::OwnerReport,
 };
 
+use self::list::List;
 pub use self::{
+    announce::{
+        approved, cap_reached, exemption_added, exemption_removed, halted, organization_cap_reached,
+        policy_applied, resumed,
+    },
     channel::for_channel,
+    digest::{Digest, DigestDisabled, Listed, Totals, digest},
+    due::DueKey,
+    found::{BaselineCounts, baseline},
     joined::joined,
+    notice::{notices_for_channel, notices_for_owner},
     owner::{for_owner, owner_fallback},
+    sweep_words::OwnerReached,
 };
 use crate::{
     blocks::{Block, Message},
@@ -56,18 +78,37 @@ struct Draft {
     flags: Vec<Markup>,
     /// Names and values.
     fields: Vec<Markup>,
+    /// Lists, of which as many rows are shown as there is room for.
+    lists: Vec<List>,
     /// What to do, a paragraph each.
     next: Vec<Markup>,
-    /// In small letters, after the event's id.
+    /// In small letters.
     fine_print: Vec<Markup>,
 }
 
 impl Draft {
-    fn into_message(self, notice: &Notice<'_>) -> Message {
+    /// The message of an event: its lateness is said, and its id stands below.
+    fn into_message(mut self, notice: &Notice<'_>) -> Message {
+        let mut fine_print = vec![words::event_id(notice.fact)];
+        fine_print.append(&mut self.fine_print);
+        fine_print.extend(notes(notice.fact).iter().map(|note| {
+            // A note quotes the record.
+            Markup::new().say("Odd about the record: ").code(note, 300)
+        }));
+        self.fine_print = fine_print;
+        self.assemble(notice.severity, &lateness(notice))
+    }
+
+    /// The message, of what is no event.
+    fn message(self, severity: Severity) -> Message {
+        self.assemble(severity, &[])
+    }
+
+    fn assemble(self, severity: Severity, late: &[Markup]) -> Message {
         let mut text = Markup::new();
         let mut title = self.title;
         let mut story = self.sentence.clone();
-        if notice.severity == Severity::Critical {
+        if severity == Severity::Critical {
             title = format!("🚨 CRITICAL: {title}");
             text = text.say("CRITICAL: ");
             story = story.say("\n").bold("Why critical:");
@@ -80,9 +121,9 @@ impl Draft {
             text = text.say(" ").then(alarm.clone());
             story = story.say(" ").then(alarm);
         }
-        for late in lateness(notice) {
+        for late in late {
             text = text.say(" ").then(late.clone());
-            story = story.say("\n").then(late);
+            story = story.say("\n").then(late.clone());
         }
 
         let mut blocks = vec![Block::header(&title), Block::section(&story)];
@@ -94,14 +135,12 @@ impl Draft {
             blocks.push(Block::section(&flags));
         }
         blocks.extend(Block::fields(&self.fields));
-        blocks.extend(self.next.iter().map(Block::section));
-        let mut fine_print = vec![words::event_id(notice.fact)];
-        fine_print.extend(self.fine_print);
-        fine_print.extend(notes(notice.fact).iter().map(|note| {
-            // A note quotes the record.
-            Markup::new().say("Odd about the record: ").code(note, 300)
-        }));
-        blocks.push(Block::context(&fine_print));
+        let mut end: Vec<Block> = self.next.iter().map(Block::section).collect();
+        if !self.fine_print.is_empty() {
+            end.push(Block::context(&self.fine_print));
+        }
+        blocks.extend(list::fitting(&self.lists, blocks.iter().chain(&end)));
+        blocks.extend(end);
         Message::new(&text, blocks)
     }
 }
@@ -134,6 +173,9 @@ fn notes(fact: &Fact) -> &[String] {
         FactBody::Key { event, .. } => &event.call.notes,
         FactBody::FailedCall { failed } => &failed.call.notes,
         FactBody::Owner { event } => &event.call.notes,
-        FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => &[],
+        FactBody::OwnRole { .. }
+        | FactBody::Unreadable { .. }
+        | FactBody::Observed { .. }
+        | FactBody::Disabled { .. } => &[],
     }
 }

@@ -10,15 +10,28 @@ use keytide_core::{
 use super::{
     Draft, Notice,
     channel::{self, for_channel, key_title},
+    disabled, found,
     words::{self, KEY_ID, LONG, NAME, Place, field},
 };
 use crate::{blocks::Message, text::Markup};
 
 /// The owner's direct message: friendly, in the second person, with what to do if it was not them.
 ///
-/// Only key events are told to owners; of anything else this is what the channel hears.
+/// Only what is about a key is told to owners; of anything else this is what the channel hears.
 pub fn for_owner(notice: &Notice<'_>) -> Message {
-    let FactBody::Key { event, .. } = &notice.fact.body else { return for_channel(notice) };
+    let draft = match &notice.fact.body {
+        FactBody::Key { event, .. } => key(notice, event),
+        FactBody::Observed { observed } => found::for_owner(notice, observed),
+        FactBody::Disabled { disabled } => disabled::for_owner(notice, disabled),
+        FactBody::FailedCall { .. }
+        | FactBody::Owner { .. }
+        | FactBody::OwnRole { .. }
+        | FactBody::Unreadable { .. } => return for_channel(notice),
+    };
+    draft.into_message(notice)
+}
+
+fn key(notice: &Notice<'_>, event: &KeyEvent) -> Draft {
     let call = &event.call;
     let flags = alert::flags(notice.rules, event, notice.owner);
     let mut fields = Vec::new();
@@ -31,17 +44,11 @@ pub fn for_owner(notice: &Notice<'_>) -> Message {
         title: format!("{}: your IAM user {}", key_title(event), words::titled(notice, &event.subject)),
         sentence: sentence(notice, event),
         alarms: alarm.into_iter().collect(),
-        flags: Vec::new(),
         fields,
         next: next(event),
-        // The tag is not proof: whoever may tag a user can send this message to anybody.
-        fine_print: vec![
-            Markup::new().say("You get this because the user's tag ").code("slack-id", NAME).say(
-                " names you. If this user is not yours, tell your security team: somebody set the wrong id.",
-            ),
-        ],
+        fine_print: vec![words::why_you()],
+        ..Draft::default()
     }
-    .into_message(notice)
 }
 
 fn sentence(notice: &Notice<'_>, event: &KeyEvent) -> Markup {
@@ -113,6 +120,8 @@ pub fn owner_fallback(notice: &Notice<'_>, why: &str) -> Message {
         FactBody::FailedCall { failed } => failed.subject.clone(),
         FactBody::Owner { event } => Subject::User(event.user.clone()),
         FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => Subject::Unknown,
+        FactBody::Observed { observed } => observed.key.holder.subject.clone(),
+        FactBody::Disabled { disabled } => disabled.key.holder.subject.clone(),
     };
     let who = match &subject {
         Subject::User(_) => words::subject(&subject),
@@ -124,6 +133,8 @@ pub fn owner_fallback(notice: &Notice<'_>, why: &str) -> Message {
         FactBody::Owner { event } => channel::owner_sentence(notice, event),
         FactBody::OwnRole { partial } => channel::own_role_sentence(notice, partial),
         FactBody::Unreadable { partial } => channel::unreadable_sentence(notice, partial),
+        FactBody::Observed { observed } => found::sentence(notice, observed),
+        FactBody::Disabled { disabled } => disabled::sentence(notice, disabled),
     };
     let mut fields = vec![field("Owner", words::owner(notice, &subject))];
     if let Some(account) = body.account() {
@@ -161,10 +172,9 @@ pub fn owner_fallback(notice: &Notice<'_>, why: &str) -> Message {
         title: format!("Owner not told: {}", words::titled(notice, &subject)),
         sentence: who.say(" could not be told directly (").code(why, LONG).say("): ").then(story),
         alarms,
-        flags: Vec::new(),
         fields,
         next: vec![next],
-        fine_print: Vec::new(),
+        ..Draft::default()
     }
     .into_message(notice)
 }

@@ -122,14 +122,22 @@ pub(super) fn subject(subject: &Subject) -> Markup {
 
 /// `alice (prod)`, for a header. The name is cut, so that the account stays in sight.
 pub(super) fn titled(notice: &Notice<'_>, about: &Subject) -> String {
-    let who = match about {
+    match notice.fact.body.account() {
+        Some(account) => titled_in(notice.accounts, account, about),
+        None => format!("{} (account unknown)", titled_subject(about)),
+    }
+}
+
+/// The same, of a key whose account is known.
+pub(super) fn titled_in(accounts: &AccountNames, account: &AccountId, about: &Subject) -> String {
+    format!("{} ({})", titled_subject(about), plain(accounts.label(account), 30))
+}
+
+fn titled_subject(about: &Subject) -> String {
+    match about {
         Subject::User(name) => plain(name, 64),
         Subject::Root => "root".to_owned(),
         Subject::Unknown => "user unknown".to_owned(),
-    };
-    match notice.fact.body.account() {
-        Some(account) => format!("{who} ({})", plain(notice.accounts.label(account), 30)),
-        None => format!("{who} (account unknown)"),
     }
 }
 
@@ -150,8 +158,13 @@ pub(super) fn field(name: &'static str, value: Markup) -> Markup {
 
 /// The owner, or why there is none to be told.
 pub(super) fn owner(notice: &Notice<'_>, about: &Subject) -> Markup {
+    owner_in(notice.owner, about)
+}
+
+/// The owner that a look at the directory found, or why there is none to be told.
+pub(super) fn owner_in(report: &OwnerReport, about: &Subject) -> Markup {
     let unknown = Markup::new().say("unknown: ");
-    let owner = match (notice.owner, about) {
+    let owner = match (report, about) {
         (OwnerReport::Found { owner, .. }, _) => owner,
         (OwnerReport::NoUser, Subject::Root) => {
             return Markup::new().say("root: the account's owners, nobody can be told directly");
@@ -214,13 +227,18 @@ pub(super) fn mfa(mfa: Option<bool>) -> Markup {
 
 /// How many of the user's keys are active.
 pub(super) fn active_keys(notice: &Notice<'_>, event: &KeyEvent) -> Markup {
+    active_keys_in(notice.owner, &event.subject, &event.key_id)
+}
+
+/// How many of the user's keys are active, as a look at the directory found them.
+pub(super) fn active_keys_in(report: &OwnerReport, about: &Subject, key_id: &str) -> Markup {
     let unknown = Markup::new().say("unknown");
-    let keys = match notice.owner {
+    let keys = match report {
         OwnerReport::Found { keys: Ok(keys), .. } => keys,
         OwnerReport::Found { keys: Err(reason), .. } => {
             return unknown.say(": they could not be listed: ").code(reason, LONG);
         }
-        OwnerReport::NoUser if event.subject == Subject::Root => {
+        OwnerReport::NoUser if *about == Subject::Root => {
             return unknown.say(": root's keys cannot be listed from outside");
         }
         OwnerReport::NoUser => return unknown.say(": the event names no user"),
@@ -229,7 +247,7 @@ pub(super) fn active_keys(notice: &Notice<'_>, event: &KeyEvent) -> Markup {
     };
     let active = keys.iter().filter(|key| key.status == Status::Active).count();
     let count = Markup::new().word(&format!("{active} of {}", keys.len()));
-    if keys.iter().any(|key| key.key_id == event.key_id) {
+    if keys.iter().any(|key| key.key_id == key_id) {
         count
     } else {
         // IAM's listings are a few seconds behind, or the key is gone already.
@@ -244,6 +262,9 @@ pub(super) fn event_id(fact: &Fact) -> Markup {
         FactBody::FailedCall { failed } => failed.call.event_id.as_deref(),
         FactBody::Owner { event } => event.call.event_id.as_deref(),
         FactBody::OwnRole { partial } | FactBody::Unreadable { partial } => partial.event_id.as_deref(),
+        FactBody::Observed { .. } | FactBody::Disabled { .. } => {
+            return Markup::new().say("In the ledger as ").code(&fact.id, NAME);
+        }
     };
     match event_id {
         Some(id) => Markup::new().say("CloudTrail event ").code(id, NAME),
@@ -256,14 +277,29 @@ pub(super) fn event_id(fact: &Fact) -> Markup {
 /// The command that gives a key another status, where user and key have names that are safe in a shell.
 /// A name that IAM could not have given is not made into a command for somebody to paste.
 pub(super) fn status_command(event: &KeyEvent, status: &'static str) -> Option<Markup> {
-    let user = event.subject.user()?;
-    (is_plain_name(user) && is_plain_name(&event.key_id)).then(|| {
-        let command = format!(
-            "aws iam update-access-key --user-name {user} --access-key-id {} --status {status}",
-            event.key_id
-        );
+    key_command(event.subject.user()?, &event.key_id, "update-access-key", Some(status))
+}
+
+/// A command on one key, likewise.
+pub(super) fn key_command(
+    user: &str,
+    key_id: &str,
+    verb: &'static str,
+    status: Option<&'static str>,
+) -> Option<Markup> {
+    (is_plain_name(user) && is_plain_name(key_id)).then(|| {
+        let status = status.map_or_else(String::new, |status| format!(" --status {status}"));
+        let command = format!("aws iam {verb} --user-name {user} --access-key-id {key_id}{status}");
         Markup::new().code(&command, 400)
     })
+}
+
+/// Why an owner gets a message, and that the tag is no proof: whoever may tag a user can send it to anybody.
+pub(super) fn why_you() -> Markup {
+    Markup::new()
+        .say("You get this because the user's tag ")
+        .code("slack-id", NAME)
+        .say(" names you. If this user is not yours, tell your security team: somebody set the wrong id.")
 }
 
 /// Whether a name has only what IAM allows in names, and does not begin with what a shell or a command

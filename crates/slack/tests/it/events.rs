@@ -69,7 +69,7 @@ pub(crate) fn fact(record: &Value) -> Fact {
         FactBody::Key { event, .. } => event.fact_id(),
         FactBody::FailedCall { failed } => failed.fact_id(),
         FactBody::Owner { event } => event.fact_id(),
-        FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => "derived-0001".to_owned(),
+        _ => "derived-0001".to_owned(),
     };
     Fact { id, recorded_at, body, untold: None }
 }

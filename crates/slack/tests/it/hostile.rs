@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::events::{Scene, found, record};
 
 /// Text that tries: pieces of markup, invisible characters, and length.
-fn hostile() -> impl Strategy<Value = String> {
+pub(crate) fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("<!channel>".to_owned()),
         Just("<@U0BOSS1234>".to_owned()),
@@ -41,7 +41,7 @@ fn texts<'a>(value: &'a Value, found: &mut Vec<(&'a str, bool)>) {
     }
 }
 
-fn assert_harmless(message: &Message) -> Result<(), TestCaseError> {
+pub(crate) fn assert_harmless(message: &Message) -> Result<(), TestCaseError> {
     for message in [message, &message.plain()] {
         let arguments = message.to_arguments("C0INFRA", None);
         let faults = faults_in(&arguments);

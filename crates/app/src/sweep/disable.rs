@@ -1,0 +1,394 @@
+//! The plan's disables: the one place where keytide takes something away.
+//!
+//! The plan only proposes. Here everything is read afresh, consistently, and judged by the same rules once
+//! more: the key, its exemption, the halt, the policy, the approval; then the key as IAM shows it, by the very
+//! session that could disable it. Whatever is not as it was, or cannot be read, means no. The claim in the
+//! ledger bears the session's name, by which the watcher knows the echo.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use keytide_aws::{
+    disabler::Target,
+    ledger::{AccountRecord, Place, Recorded, Versioned},
+};
+use keytide_core::{
+    AccountId, alert,
+    cloudtrail::Status,
+    delivery::{Delivery, DeliveryName, DeliveryState, Ending, Receipt, Recipient, Stage},
+    digest::sha256_hex,
+    fact::{DisabledKey, Fact, FactBody, SeenAfter},
+    key::Key,
+    lifecycle::{Phase, phase, utc_date},
+    owner::ListedKey,
+    plan::{self, AccountState, HeldBy, HeldDisable, PlannedDisable},
+    policy::Policy,
+};
+use keytide_slack::Post;
+use tokio::time::{Instant, sleep};
+
+use super::{Observed, Sweep, Swept, TRIES, Trouble, record::report_of};
+use crate::{Invocation, deliver::Context};
+
+/// How long IAM may take to show what was done. It takes three or four seconds.
+const REREAD_FOR: Duration = Duration::from_secs(30);
+const REREAD_EVERY: Duration = Duration::from_secs(2);
+/// A disable is not begun with less time than this left in the invocation.
+const LEAST_TIME: Duration = Duration::from_mins(1);
+/// Our clock and AWS's may differ by so much; beyond it, no age is certain.
+const CLOCKS_AGREE: SignedDuration = SignedDuration::from_mins(5);
+/// A claim to disable lives long enough for its event to arrive under it.
+const CLAIM: SignedDuration = SignedDuration::from_mins(10);
+
+/// How a disable went that was begun.
+enum Went {
+    /// IAM showed this afterwards.
+    Seen(SeenAfter),
+    /// It was not allowed after all.
+    Held(HeldBy),
+    /// The key is not there, or not active: nothing to do.
+    Moot,
+}
+
+impl<P: Post> Sweep<P> {
+    /// Disables what the plan proposes and everything still allows.
+    pub(super) async fn disable(
+        &self,
+        observed: &Observed,
+        swept: &mut Swept,
+        policy: &Policy,
+        record: &AccountRecord,
+        invocation: &Invocation,
+    ) {
+        if let Err(trouble) = self.tell_of_cap(swept, invocation).await {
+            swept.troubles.push(trouble);
+        }
+        let planned = swept.plan.disables.clone();
+        for (number, disable) in planned.iter().enumerate() {
+            if invocation.remaining() < LEAST_TIME {
+                let left = planned.len() - number;
+                swept.troubles.push(Trouble::general(format!(
+                    "{left} of the keys to disable are left for the next sweep: too little time was left"
+                )));
+                return;
+            }
+            match self.disable_one(observed, disable, policy, record, invocation).await {
+                Ok(Went::Seen(seen)) => {
+                    swept.disabled.push((disable.key_id.clone(), seen == SeenAfter::Inactive));
+                }
+                Ok(Went::Held(by)) => swept.refused.push(HeldDisable {
+                    key_id: disable.key_id.clone(),
+                    user: disable.user.clone(),
+                    by,
+                }),
+                Ok(Went::Moot) => {}
+                Err(trouble) => swept.troubles.push(trouble),
+            }
+        }
+    }
+
+    async fn disable_one(
+        &self,
+        observed: &Observed,
+        planned: &PlannedDisable,
+        policy: &Policy,
+        record: &AccountRecord,
+        invocation: &Invocation,
+    ) -> Result<Went, Trouble> {
+        let account = &observed.state.account;
+        let key_id = &planned.key_id;
+        let trouble = |cause: String| Trouble::of(key_id, cause);
+        let Some(key) =
+            self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?
+        else {
+            return Ok(Went::Moot);
+        };
+        let state = self.read_again(account, key_id, &key.value, record, observed).await;
+        let state = state.map_err(|failure| trouble(failure.to_string()))?;
+        if let Some(by) = self.obstacle(&state, &key.value, planned, policy, invocation.now()) {
+            return Ok(Went::Held(by));
+        }
+        let Some(owner) = &key.value.owner else { return Ok(Went::Held(HeldBy::TagsUnknown)) };
+
+        // A session of its own for each key, and the claim under that name before anything else.
+        let session_name = session_name(invocation, key_id);
+        let place = Place::Key { account: account.clone(), key_id: key_id.clone() };
+        let name =
+            DeliveryName { epoch: planned.epoch.clone(), stage: Stage::Disable, recipient: Recipient::Iam };
+        let Some(claim) = self.claim_disable(&place, &name, &session_name, invocation).await? else {
+            // It was disabled in this epoch, and is active although nobody set it so: nothing to be sure of.
+            return Ok(Went::Held(HeldBy::NotSeen));
+        };
+        let target =
+            Target { account: account.clone(), path: owner.path.clone(), name: planned.user.clone() };
+        let went = self.act(&target, &session_name, (&key.value, &state, planned, policy), invocation).await;
+        match &went {
+            Ok(Went::Seen(seen)) => {
+                let recorded = self.record_disable(&place, planned, *seen, &session_name, invocation).await;
+                let receipt = Receipt {
+                    channel: "iam".to_owned(),
+                    ts: invocation.now().to_string(),
+                    note: (*seen == SeenAfter::Unconfirmed).then(|| "unconfirmed".to_owned()),
+                };
+                self.end_claim(&place, &claim, &session_name, Ending::Done(receipt), invocation).await?;
+                recorded?;
+            }
+            Ok(Went::Held(_) | Went::Moot) => {
+                let cause = "it was not allowed after all, or there was nothing to do".to_owned();
+                self.end_claim(&place, &claim, &session_name, Ending::Retry(cause), invocation).await?;
+            }
+            Err(trouble) => {
+                let ending = Ending::Retry(trouble.to_string());
+                self.end_claim(&place, &claim, &session_name, ending, invocation).await?;
+            }
+        }
+        went
+    }
+
+    /// Everything that decides, as it stands now.
+    async fn read_again(
+        &self,
+        account: &AccountId,
+        key_id: &str,
+        key: &Key,
+        record: &AccountRecord,
+        observed: &Observed,
+    ) -> Result<AccountState, keytide_aws::Failure> {
+        let exemption = self.ledger.exemption(account, key_id).await?;
+        let halt = self.ledger.halt().await?;
+        let restored = self.ledger.restored().await?;
+        Ok(AccountState {
+            account: account.clone(),
+            keys: vec![key.clone()],
+            exemptions: exemption.map(|found| (key_id.to_owned(), found.value)).into_iter().collect(),
+            has_baseline: true,
+            enforced_since: record.enforced_since,
+            restored_at: restored.map(|restored| restored.at),
+            disabled_today: observed.state.disabled_today,
+            halt: halt.map(|halt| halt.value.reason),
+            approved: Vec::new(),
+        })
+    }
+
+    /// What stops it now, by the very rules of the plan.
+    #[expect(clippy::unused_self, reason = "it stands beside what it decides for")]
+    fn obstacle(
+        &self,
+        state: &AccountState,
+        key: &Key,
+        planned: &PlannedDisable,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Option<HeldBy> {
+        let treatment = plan::treatment_of(policy, key);
+        let around = plan::circumstances(state, policy, key, &treatment, now);
+        let Phase::Running(clock) = phase(key, &around) else { return Some(HeldBy::NoLicence) };
+        if clock.armed.epoch() != planned.epoch || key.holder.subject.user() != Some(&planned.user) {
+            return Some(HeldBy::NoLicence);
+        }
+        if let Some(by) = plan::obstacle(&clock, &around, true, policy.mode(&state.account), (state, policy))
+        {
+            return Some(by);
+        }
+        clock.licence.is_none().then_some(HeldBy::NoLicence)
+    }
+
+    async fn act(
+        &self,
+        target: &Target,
+        session_name: &str,
+        (key, state, planned, policy): (&Key, &AccountState, &PlannedDisable, &Policy),
+        invocation: &Invocation,
+    ) -> Result<Went, Trouble> {
+        let key_id = &planned.key_id;
+        let trouble = |cause: String| Trouble::of(key_id, cause);
+        let session = self.disabler.session(target, session_name, invocation.now()).await;
+        let session = session.map_err(|failure| trouble(failure.to_string()))?;
+        let agree = session.aws_clock_skew().is_some_and(|skew| skew.abs() <= CLOCKS_AGREE);
+        if !agree {
+            return Ok(Went::Held(HeldBy::Clock));
+        }
+        let listed = session.reread(key_id).await.map_err(|failure| trouble(failure.to_string()))?;
+        let Some(listed) = listed.filter(|listed| listed.status == Status::Active) else {
+            return Ok(Went::Moot);
+        };
+        if !is_that_very_key(&listed, key) {
+            return Ok(Went::Held(HeldBy::NotSeen));
+        }
+        let most = policy.caps().organization_per_day;
+        let date = utc_date(invocation.now());
+        let counted = self.ledger.count_disable(date, most, invocation.now()).await;
+        if !counted.map_err(|failure| trouble(failure.to_string()))? {
+            return Ok(Went::Held(HeldBy::OrganizationCap { most }));
+        }
+        // Last of all: a halt that was set while this went on.
+        let halt = self.ledger.halt().await.map_err(|failure| trouble(failure.to_string()))?;
+        if let Some(halt) = halt {
+            return Ok(Went::Held(HeldBy::Halt(halt.value.reason)));
+        }
+        tracing::info!(account = %state.account, key_id, user = planned.user, session_name, "disabling an access key");
+        if let Err(failure) = session.disable(key_id).await {
+            // It may have been done all the same: what IAM shows decides.
+            tracing::warn!(key_id, %failure, "the call to disable gave no answer");
+        }
+        let until = Instant::now() + REREAD_FOR.min(invocation.remaining().saturating_sub(LEAST_TIME / 2));
+        loop {
+            match session.reread(key_id).await {
+                Ok(Some(listed)) if listed.status == Status::Active => {}
+                Ok(_) => return Ok(Went::Seen(SeenAfter::Inactive)),
+                Err(failure) => tracing::warn!(key_id, %failure, "a disabled key could not be read again"),
+            }
+            if Instant::now() + REREAD_EVERY > until {
+                return Ok(Went::Seen(SeenAfter::Unconfirmed));
+            }
+            sleep(REREAD_EVERY).await;
+        }
+    }
+
+    /// The claim under which the key is disabled; `None` where that was done in this epoch already.
+    async fn claim_disable(
+        &self,
+        place: &Place,
+        name: &DeliveryName,
+        session_name: &str,
+        invocation: &Invocation,
+    ) -> Result<Option<Versioned<Delivery>>, Trouble> {
+        let now = invocation.now();
+        let trouble = |cause: String| Trouble::general(format!("claiming a disable: {cause}"));
+        let known = self.ledger.look(place, "", std::slice::from_ref(name)).await;
+        let known = known.map_err(|failure| trouble(failure.to_string()))?.deliveries.into_iter().next();
+        let known = known.unwrap_or_else(|| {
+            let fact_id = format!("sweep of {now}");
+            let value = Delivery::new(name.clone(), fact_id, alert::Severity::Notice, now);
+            Versioned { value, version: 0 }
+        });
+        // In an epoch that goes on, a key that was disabled and set Active again shortly after is disabled
+        // once more: its claim begins anew.
+        let again = match &known.value.state {
+            DeliveryState::Done { .. } | DeliveryState::GivenUp { .. } => {
+                Delivery { state: DeliveryState::NEW, created_at: now, ..known.value.clone() }
+            }
+            _ => known.value.clone(),
+        };
+        let claimed =
+            again.claim(session_name, now, CLAIM).map_err(|refused| trouble(refused.to_string()))?;
+        let saved = self.ledger.save_delivery(place, &claimed, known.version).await;
+        saved.map_err(|failure| trouble(failure.to_string()))
+    }
+
+    async fn end_claim(
+        &self,
+        place: &Place,
+        claim: &Versioned<Delivery>,
+        session_name: &str,
+        ending: Ending,
+        invocation: &Invocation,
+    ) -> Result<(), Trouble> {
+        let trouble = |cause: String| Trouble::general(format!("recording a disable's end: {cause}"));
+        let ended = claim.value.end(session_name, invocation.now(), ending);
+        let ended = ended.map_err(|refused| trouble(refused.to_string()))?;
+        let saved = self.ledger.save_delivery(place, &ended, claim.version).await;
+        match saved.map_err(|failure| trouble(failure.to_string()))? {
+            Some(_) => Ok(()),
+            None => Err(trouble("the claim was changed by somebody else".to_owned())),
+        }
+    }
+
+    /// Writes what was seen, the key's new state and the messages about it; then sends them.
+    async fn record_disable(
+        &self,
+        place: &Place,
+        planned: &PlannedDisable,
+        seen: SeenAfter,
+        session_name: &str,
+        invocation: &Invocation,
+    ) -> Result<(), Trouble> {
+        let Place::Key { account, key_id } = place else { return Ok(()) };
+        let trouble = |cause: String| Trouble::of(key_id, cause);
+        for _ in 0..TRIES {
+            let known =
+                self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
+            let Some(Versioned { value: mut key, version }) = known else { return Ok(()) };
+            let now = invocation.now();
+            let disabled = DisabledKey { key: key.clone(), at: now, planned: planned.clone(), seen };
+            if seen == SeenAfter::Inactive {
+                key.set_inactive(now);
+            }
+            let id = format!("disable-{}", sha256_hex(session_name.as_bytes()));
+            let body = FactBody::Disabled { disabled: Box::new(disabled) };
+            let fact = Fact { id: id.clone(), recorded_at: now, body, untold: None };
+            let announcement = alert::for_disabled(&id, seen);
+            let deliveries = announcement.deliveries(&id, now);
+            let owner = report_of(&key);
+            let key = Versioned { value: key, version };
+            let recorded = self.ledger.record(place, &fact, Some(&key), &deliveries).await;
+            match recorded.map_err(|failure| trouble(failure.to_string()))? {
+                Recorded::StateChanged => continue,
+                Recorded::Written | Recorded::AlreadyThere => {}
+            }
+            let context = Context { place, fact: &fact, owner: &owner, received: u32::MAX };
+            let mut failed = Vec::new();
+            for delivery in deliveries {
+                let delivery = Versioned { value: delivery, version: 1 };
+                if let Err(undelivered) = self.deliver.one(&delivery, &context, invocation).await {
+                    failed.push(undelivered.to_string());
+                }
+            }
+            return if failed.is_empty() { Ok(()) } else { Err(trouble(failed.join("; "))) };
+        }
+        Err(trouble(format!("it is disabled, and could not be recorded: the key changed {TRIES} times")))
+    }
+
+    /// Tells the channel once of a plan that goes beyond the account's cap, with how to let it through.
+    async fn tell_of_cap(&self, swept: &Swept, invocation: &Invocation) -> Result<(), Trouble> {
+        let capped = swept.plan.held.iter().filter_map(|held| match held.by {
+            HeldBy::AccountCap { most } => Some(most),
+            _ => None,
+        });
+        let capped: Vec<u32> = capped.collect();
+        let Some(most) = capped.first().copied() else { return Ok(()) };
+        let trouble = |cause: String| Trouble::general(format!("telling of the cap: {cause}"));
+        let place = Place::Account { account: swept.plan.account.clone() };
+        let plan = swept.plan.hash();
+        let name =
+            DeliveryName { epoch: plan.clone(), stage: Stage::CapReached, recipient: Recipient::Channel };
+        let known = self.ledger.look(&place, "", std::slice::from_ref(&name)).await;
+        let known = known.map_err(|failure| trouble(failure.to_string()))?.deliveries.into_iter().next();
+        let delivery = known.unwrap_or_else(|| {
+            let value = Delivery::new(name, plan.clone(), alert::Severity::Warning, invocation.now());
+            Versioned { value, version: 0 }
+        });
+        if delivery.value.state.is_finished() {
+            return Ok(());
+        }
+        let claimed = self.deliver.claim(&place, &delivery, invocation).await;
+        let Some(claimed) = claimed.map_err(|refused| trouble(refused.to_string()))? else { return Ok(()) };
+        let message = keytide_slack::messages::cap_reached(
+            &swept.plan.account,
+            most,
+            capped.len(),
+            &plan,
+            &self.deliver.settings.accounts,
+        );
+        let time = self.deliver.time_to_send(invocation);
+        let (ending, undelivered) = self.deliver.to_channel(&message, time).await;
+        let ended = self.deliver.end(&place, &claimed, ending, invocation).await;
+        ended.map_err(|refused| trouble(refused.to_string()))?;
+        match undelivered {
+            Some((cause, _)) => Err(trouble(cause.to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether IAM shows the key that the ledger knows: of that birth, as far as both say one.
+fn is_that_very_key(listed: &ListedKey, key: &Key) -> bool {
+    listed.key_id == key.key_id && listed.created.is_some() && listed.created == key.born()
+}
+
+/// The name that the session bears in the account's trail: for one key in one invocation. STS takes 64
+/// letters, digits and `=,.@-_`.
+fn session_name(invocation: &Invocation, key_id: &str) -> String {
+    let digest = sha256_hex(format!("{} {key_id}", invocation.session).as_bytes());
+    format!("keytide-{}", digest.chars().take(40).collect::<String>())
+}

@@ -1,0 +1,230 @@
+//! One account's sweep: observed, planned, and carried out.
+//!
+//! *Observe* reads (the ledger, the credential report, the keys of the users that matter), *plan* decides
+//! ([`keytide_core::plan`], pure), *apply* does it: it records what no event told, tells owners and the
+//! channel, and disables. An [`Observer`] holds nothing that can write, and a dry run has nothing else.
+//!
+//! One key, one user, one message failing stops nothing else. What failed is in [`Swept::troubles`], and a
+//! sweep with troubles is not a success.
+
+mod disable;
+mod notify;
+mod observe;
+mod record;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use keytide_aws::{
+    Failure,
+    disabler::Disabler,
+    ledger::{AccountRecord, Lease, Ledger, Versioned},
+};
+use keytide_core::{
+    AccountId,
+    plan::{HeldDisable, SweepPlan},
+    policy::{Mode, Policy},
+};
+use keytide_slack::Post;
+
+pub use self::observe::{Observed, Observer};
+use crate::{Invocation, deliver::Deliver};
+
+/// Sweeps accounts.
+#[derive(Debug)]
+pub struct Sweep<P> {
+    observer: Observer,
+    ledger: Ledger,
+    deliver: Deliver<P>,
+    disabler: Disabler,
+}
+
+/// What a sweep of one account did.
+#[derive(Debug)]
+pub struct Swept {
+    /// What it set out to do.
+    pub plan: SweepPlan,
+    /// Keys that it disabled, and whether IAM showed them as Inactive.
+    pub disabled: Vec<(String, bool)>,
+    /// Disables that turned out, when everything was read afresh, not to be allowed.
+    pub refused: Vec<HeldDisable>,
+    /// How many keys were told of.
+    pub told: u64,
+    /// What could not be done, with the key where it was about one.
+    pub troubles: Vec<Trouble>,
+    /// Calls to IAM, by operation.
+    pub calls: BTreeMap<&'static str, u64>,
+}
+
+/// Something that could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{cause}", .key_id.as_ref().map(|key_id| format!("{key_id}: ")).unwrap_or_default())]
+pub struct Trouble {
+    /// The key that it was about.
+    pub key_id: Option<String>,
+    /// What kept it.
+    pub cause: String,
+}
+
+impl Trouble {
+    fn of(key_id: &str, cause: impl Into<String>) -> Self {
+        Self { key_id: Some(key_id.to_owned()), cause: cause.into() }
+    }
+
+    fn general(cause: impl std::fmt::Display) -> Self {
+        Self { key_id: None, cause: cause.to_string() }
+    }
+}
+
+/// Why an account was not swept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SweepError {
+    /// Somebody else is at it.
+    #[error("{account} is being swept by {by} until {until}")]
+    Taken {
+        /// The account.
+        account: AccountId,
+        /// Who.
+        by: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// AWS is still making its credential report: come back in some seconds. Nothing was done.
+    #[error("the credential report of {account} is still being made: come back for it")]
+    ReportInTheMaking {
+        /// The account.
+        account: AccountId,
+    },
+    /// It could not be looked at: nothing was planned and nothing was done.
+    #[error("{0}")]
+    Unreadable(Failure),
+}
+
+/// How long one sweep of an account may hold it. Longer than an invocation lasts.
+const LEASE: SignedDuration = SignedDuration::from_mins(20);
+/// How often the account's record is written anew because somebody else was faster.
+const TRIES: u32 = 6;
+
+impl<P: Post> Sweep<P> {
+    /// With everything that a sweep needs.
+    pub fn new(observer: Observer, ledger: Ledger, deliver: Deliver<P>, disabler: Disabler) -> Self {
+        Self { observer, ledger, deliver, disabler }
+    }
+
+    /// Sweeps one account; `visit` says how often that was tried in this run, this time included.
+    pub async fn account(
+        &self,
+        account: &AccountId,
+        name: Option<&str>,
+        policy: &Policy,
+        visit: u32,
+        invocation: &Invocation,
+    ) -> Result<Swept, SweepError> {
+        let record = self.take(account, name, policy, invocation).await?;
+        let observed = match Box::pin(self.observer.observe(account, policy, visit, invocation)).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                self.release(account, invocation, |_| {}).await;
+                return Err(error);
+            }
+        };
+        let mut troubles = self.finish_unfinished(account, invocation).await;
+        troubles.extend(observed.troubles.iter().cloned());
+        let plan = observed.plan(policy, invocation.now());
+        let mut swept = Swept {
+            disabled: Vec::new(),
+            refused: Vec::new(),
+            told: 0,
+            troubles,
+            calls: BTreeMap::new(),
+            plan,
+        };
+        self.record_changes(&observed, &mut swept, invocation).await;
+        self.notify(&mut swept, policy, invocation).await;
+        self.disable(&observed, &mut swept, policy, &record, invocation).await;
+        swept.calls = observed.inventory.calls();
+        let disabled_now = u32::try_from(swept.disabled.len()).unwrap_or(u32::MAX);
+        let is_success = swept.troubles.is_empty();
+        self.release(account, invocation, |record| {
+            let now = invocation.now();
+            if disabled_now > 0 {
+                let date = keytide_core::lifecycle::utc_date(now);
+                let before = record.disabled.filter(|(on, _)| *on == date).map_or(0, |(_, count)| count);
+                record.disabled = Some((date, before.saturating_add(disabled_now)));
+            }
+            if let Some((made_at, rows)) = &observed.report_rows {
+                record.report_at = Some(*made_at);
+                record.report_rows.clone_from(rows);
+            }
+            if is_success {
+                // The beginning: what happened since is for the next sweep.
+                record.swept_at = Some(observed.at);
+                record.baseline_at = record.baseline_at.or(Some(observed.at));
+            }
+        })
+        .await;
+        Ok(swept)
+    }
+
+    /// Takes the right to sweep the account, and notes since when it is in `enforce`.
+    async fn take(
+        &self,
+        account: &AccountId,
+        name: Option<&str>,
+        policy: &Policy,
+        invocation: &Invocation,
+    ) -> Result<AccountRecord, SweepError> {
+        for _ in 0..TRIES {
+            let Versioned { value: mut record, version } =
+                self.ledger.account(account).await.map_err(SweepError::Unreadable)?;
+            let now = invocation.now();
+            if let Some(Lease { by, until }) = record.lease.take()
+                && until > now
+                && by != invocation.session
+            {
+                return Err(SweepError::Taken { account: account.clone(), by, until });
+            }
+            let until = now.saturating_add(LEASE).unwrap_or(Timestamp::MAX);
+            record.lease = Some(Lease { by: invocation.session.clone(), until });
+            record.name = name.map(str::to_owned).or(record.name);
+            // A first notice in `enforce` must come before any disable: entering it begins an epoch.
+            record.enforced_since = match (policy.mode(account), record.enforced_since) {
+                (Mode::Enforce, None) => Some(now),
+                (Mode::Enforce, since) => since,
+                (Mode::Observe | Mode::Notify, _) => None,
+            };
+            let saved = self.ledger.save_account(account, &record, version).await;
+            if saved.map_err(SweepError::Unreadable)?.is_some() {
+                return Ok(record);
+            }
+        }
+        let cause = format!("it changed {TRIES} times meanwhile");
+        Err(SweepError::Unreadable(Failure::retry(format!("taking the record of {account}"), cause)))
+    }
+
+    /// Gives the account back with what is new about it. Failing to costs a wait, and nothing is lost: the
+    /// lease runs out, and what was done is recorded with the keys.
+    async fn release(
+        &self,
+        account: &AccountId,
+        invocation: &Invocation,
+        change: impl Fn(&mut AccountRecord),
+    ) {
+        for _ in 0..TRIES {
+            let Ok(Versioned { value: mut record, version }) = self.ledger.account(account).await else {
+                continue;
+            };
+            change(&mut record);
+            if record.lease.as_ref().is_some_and(|lease| lease.by == invocation.session) {
+                record.lease = None;
+            }
+            match self.ledger.save_account(account, &record, version).await {
+                Ok(Some(_)) => return,
+                Ok(None) => {}
+                Err(failure) => {
+                    tracing::error!(%account, %failure, "an account's record could not be written");
+                }
+            }
+        }
+    }
+}

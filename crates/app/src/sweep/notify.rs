@@ -1,0 +1,315 @@
+//! The plan's notices: one message for each owner, the same for the channel, and the mark that they leave.
+//!
+//! Each notice is a delivery to the owner and one to the channel, claimed before anything is sent. Only when
+//! both are finished does the key get its mark ([`NoticeMark`]), which is what licenses a disable later on: a
+//! notice that Slack did not confirm licenses nothing, and is sent by the next sweep.
+
+use std::collections::BTreeMap;
+
+use keytide_aws::ledger::{Place, Versioned};
+use keytide_core::{
+    delivery::{Delivery, DeliveryName, DeliveryState, Ending, Recipient},
+    key::{Key, NoticeMark},
+    owner::{SlackId, SlackIdTag},
+    plan::PlannedNotice,
+    policy::{Mode, Policy},
+};
+use keytide_slack::{
+    ErrorClass, Post, SlackError,
+    messages::{self, DueKey, OwnerReached},
+};
+
+use super::{Sweep, Swept, TRIES, Trouble};
+use crate::{
+    Invocation,
+    deliver::{Cause, Destination, TimeToSend},
+};
+
+/// Up to so many keys of an account are told of in a message each; more are listed in one.
+const ONE_BY_ONE: usize = 10;
+/// The marks that a key keeps: those of its present epoch and a good many before.
+const MARKS_KEPT: usize = 60;
+
+/// One notice on its way.
+struct Going {
+    place: Place,
+    key: Key,
+    notice: PlannedNotice,
+    /// `None` where there is none to make.
+    owner: Option<Versioned<Delivery>>,
+    channel: Option<Versioned<Delivery>>,
+    reached: OwnerReached,
+    trouble: Option<String>,
+}
+
+impl<P: Post> Sweep<P> {
+    /// Sends what is due.
+    pub(super) async fn notify(&self, swept: &mut Swept, policy: &Policy, invocation: &Invocation) {
+        let mode = swept.plan.mode;
+        let mut going = Vec::new();
+        for notice in swept.plan.notices.clone() {
+            match self.begin(&swept.plan.account, notice, invocation).await {
+                Ok(begun) => going.extend(begun),
+                Err(trouble) => swept.troubles.push(trouble),
+            }
+        }
+        self.tell_owners(&mut going, policy, invocation).await;
+        self.tell_channel(&mut going, policy, invocation).await;
+        for one in going {
+            match self.mark(&one, mode, invocation).await {
+                Ok(true) => swept.told += 1,
+                Ok(false) => {}
+                Err(trouble) => swept.troubles.push(trouble),
+            }
+            if let Some(cause) = one.trouble {
+                swept.troubles.push(Trouble::of(&one.notice.key_id, cause));
+            }
+        }
+    }
+
+    /// Claims a notice's deliveries; `None` where the key is not as the plan thought any more.
+    async fn begin(
+        &self,
+        account: &keytide_core::AccountId,
+        notice: PlannedNotice,
+        invocation: &Invocation,
+    ) -> Result<Option<Going>, Trouble> {
+        let trouble = |cause: String| Trouble::of(&notice.key_id, cause);
+        let place = Place::Key { account: account.clone(), key_id: notice.key_id.clone() };
+        let name = |recipient| DeliveryName { epoch: notice.epoch.clone(), stage: notice.stage, recipient };
+        let names = [name(Recipient::Owner), name(Recipient::Channel)];
+        let known = self.ledger.look(&place, "", &names).await;
+        let known = known.map_err(|failure| trouble(failure.to_string()))?;
+        let Some(Versioned { value: key, .. }) = known.key else { return Ok(None) };
+        let is_still = key.holder.subject.user() == Some(&notice.user)
+            && key.standing_word() == "Active"
+            && !key.notices.iter().any(|mark| mark.epoch == notice.epoch && mark.stage == notice.stage);
+        if !is_still {
+            return Ok(None);
+        }
+        let of = |recipient: Recipient| {
+            let found = known.deliveries.iter().find(|known| known.value.name.recipient == recipient);
+            found.cloned().unwrap_or_else(|| {
+                let fact_id = format!("sweep of {}", invocation.now());
+                let value = Delivery::new(name(recipient), fact_id, notice.severity, invocation.now());
+                Versioned { value, version: 0 }
+            })
+        };
+        let mut going = Going {
+            place,
+            key,
+            owner: notice.tell_owner.then(|| of(Recipient::Owner)),
+            channel: Some(of(Recipient::Channel)),
+            reached: OwnerReached::NotInThisMode,
+            trouble: None,
+            notice,
+        };
+        for slot in [&mut going.owner, &mut going.channel] {
+            let Some(delivery) = slot.take_if(|delivery| !delivery.value.state.is_finished()) else {
+                continue;
+            };
+            match self.deliver.claim(&going.place, &delivery, invocation).await {
+                Ok(Some(claimed)) => *slot = Some(claimed),
+                // Somebody finished it meanwhile; read as what it became.
+                Ok(None) => *slot = self.finished(&going.place, &delivery).await,
+                Err(refused) => {
+                    going.trouble = Some(refused.to_string());
+                    *slot = Some(delivery);
+                }
+            }
+        }
+        Ok(Some(going))
+    }
+
+    async fn finished(&self, place: &Place, delivery: &Versioned<Delivery>) -> Option<Versioned<Delivery>> {
+        let known = self.ledger.look(place, "", std::slice::from_ref(&delivery.value.name)).await.ok()?;
+        known.deliveries.into_iter().next()
+    }
+
+    /// One message for each owner.
+    async fn tell_owners(&self, going: &mut [Going], policy: &Policy, invocation: &Invocation) {
+        let mut by_owner: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, one) in going.iter_mut().enumerate() {
+            let Some(delivery) = &one.owner else { continue };
+            let tag = one.key.owner.as_ref().map(|owner| &owner.tags.slack_id);
+            one.reached = match (&delivery.value.state, tag) {
+                (DeliveryState::Done { .. }, Some(SlackIdTag::Valid(id))) => {
+                    OwnerReached::Told { slack_id: id.clone() }
+                }
+                (DeliveryState::GivenUp { cause, .. }, _) => OwnerReached::Unreachable(cause.clone()),
+                (_, Some(SlackIdTag::Missing)) => OwnerReached::NoTag,
+                (_, Some(SlackIdTag::Malformed(text))) => OwnerReached::Malformed(text.clone()),
+                (_, None) => OwnerReached::Unknown("the user's tags could not be read".to_owned()),
+                (DeliveryState::Doing { by, .. }, Some(SlackIdTag::Valid(id)))
+                    if *by == invocation.session =>
+                {
+                    by_owner.entry(id.as_str().to_owned()).or_default().push(index);
+                    continue;
+                }
+                (state, _) => OwnerReached::Unknown(format!("the message is {}", state.as_str())),
+            };
+        }
+        for (slack_id, indexes) in by_owner {
+            let Ok(slack_id) = SlackId::parse(&slack_id) else { continue };
+            let message = {
+                let due: Vec<DueKey<'_>> = indexes
+                    .iter()
+                    .filter_map(|index| going.get(*index))
+                    .map(|one| due(one, policy))
+                    .collect();
+                messages::notices_for_owner(&due, &self.deliver.settings.accounts, invocation.now())
+            };
+            let time = self.deliver.time_to_send(invocation);
+            let sent = self.deliver.send(Destination::Direct(&slack_id), &message, time).await;
+            let (ending, reached, trouble) = match sent {
+                Ok(receipt) => (Ending::Done(receipt), OwnerReached::Told { slack_id }, None),
+                Err(Cause::Slack(SlackError { class: ErrorClass::Recipient, detail })) => {
+                    let cause = format!("Slack cannot reach the owner: {detail}; the channel was told");
+                    (Ending::GivenUp(cause), OwnerReached::Unreachable(detail), None)
+                }
+                Err(cause) => {
+                    let said = cause.to_string();
+                    let ending = match &cause {
+                        Cause::Slack(SlackError { class: ErrorClass::Ambiguous, .. }) => {
+                            Ending::Ambiguous(said.clone())
+                        }
+                        _ => Ending::Retry(said.clone()),
+                    };
+                    (ending, OwnerReached::Unknown(said.clone()), Some(said))
+                }
+            };
+            for index in indexes {
+                let Some(one) = going.get_mut(index) else { continue };
+                one.reached = reached.clone();
+                one.trouble = one.trouble.take().or_else(|| trouble.clone());
+                self.end_one(one, Recipient::Owner, ending.clone(), invocation).await;
+            }
+        }
+        // Who has no usable tag is given up on, so that the channel's copy is the notice.
+        for one in going {
+            let cause = match &one.reached {
+                OwnerReached::NoTag => "the user has no tag slack-id; the channel was told".to_owned(),
+                OwnerReached::Malformed(text) => {
+                    let shown: String = text.chars().take(40).collect();
+                    format!("the user's tag slack-id is {shown:?}, no Slack member id; the channel was told")
+                }
+                _ => continue,
+            };
+            self.end_one(one, Recipient::Owner, Ending::GivenUp(cause), invocation).await;
+        }
+    }
+
+    /// The same for the channel, with whether the owner was reached.
+    async fn tell_channel(&self, going: &mut [Going], policy: &Policy, invocation: &Invocation) {
+        let mine: Vec<usize> = going
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| {
+                one.channel.as_ref().is_some_and(|delivery| {
+                    matches!(&delivery.value.state, DeliveryState::Doing { by, .. } if *by == invocation.session)
+                })
+            })
+            .map(|(index, _)| index)
+            .collect();
+        let groups: Vec<Vec<usize>> = if mine.len() > ONE_BY_ONE {
+            // Critical ones always stand alone.
+            let is_critical = |index: &usize| {
+                going
+                    .get(*index)
+                    .is_some_and(|one| one.notice.severity == keytide_core::alert::Severity::Critical)
+            };
+            let (critical, rest): (Vec<usize>, Vec<usize>) = mine.into_iter().partition(is_critical);
+            critical.into_iter().map(|index| vec![index]).chain([rest]).collect()
+        } else {
+            mine.into_iter().map(|index| vec![index]).collect()
+        };
+        for group in groups.into_iter().filter(|group| !group.is_empty()) {
+            let message = {
+                let due: Vec<(DueKey<'_>, OwnerReached)> = group
+                    .iter()
+                    .filter_map(|index| going.get(*index))
+                    .map(|one| (due(one, policy), one.reached.clone()))
+                    .collect();
+                let Some(account) = due.first().map(|(due, _)| due.account) else { continue };
+                messages::notices_for_channel(
+                    account,
+                    &due,
+                    &self.deliver.settings.accounts,
+                    invocation.now(),
+                )
+            };
+            let time: TimeToSend = self.deliver.time_to_send(invocation);
+            let (ending, trouble) = match policy.notices_channel() {
+                Some(channel) => self.deliver.to_named_channel(channel, &message, time).await,
+                None => self.deliver.to_channel(&message, time).await,
+            };
+            for index in group {
+                let Some(one) = going.get_mut(index) else { continue };
+                one.trouble =
+                    one.trouble.take().or_else(|| trouble.as_ref().map(|(cause, _)| cause.to_string()));
+                self.end_one(one, Recipient::Channel, ending.clone(), invocation).await;
+            }
+        }
+    }
+
+    /// Records how one delivery ended, here and in the ledger.
+    async fn end_one(&self, one: &mut Going, recipient: Recipient, ending: Ending, invocation: &Invocation) {
+        let slot = if recipient == Recipient::Owner { &mut one.owner } else { &mut one.channel };
+        let Some(delivery) = slot.as_mut() else { return };
+        let is_mine =
+            matches!(&delivery.value.state, DeliveryState::Doing { by, .. } if *by == invocation.session);
+        if !is_mine {
+            return;
+        }
+        if let Err(undelivered) = self.deliver.end(&one.place, delivery, ending.clone(), invocation).await {
+            one.trouble = Some(undelivered.to_string());
+        } else if let Ok(ended) = delivery.value.end(&invocation.session, invocation.now(), ending) {
+            delivery.value = ended;
+        }
+    }
+
+    /// Marks the key, once everybody who is to be told was told; `false` where that is not yet so.
+    async fn mark(&self, one: &Going, mode: Mode, invocation: &Invocation) -> Result<bool, Trouble> {
+        let trouble = |cause: String| Trouble::of(&one.notice.key_id, cause);
+        let is_finished = |slot: &Option<Versioned<Delivery>>| {
+            slot.as_ref().is_none_or(|delivery| delivery.value.state.is_finished())
+        };
+        let is_confirmed = one
+            .channel
+            .iter()
+            .chain(&one.owner)
+            .any(|delivery| matches!(delivery.value.state, DeliveryState::Done { .. }));
+        if !is_finished(&one.owner) || !is_finished(&one.channel) || !is_confirmed {
+            return Ok(false);
+        }
+        let Place::Key { account, key_id } = &one.place else { return Ok(false) };
+        let mark = NoticeMark {
+            epoch: one.notice.epoch.clone(),
+            stage: one.notice.stage,
+            ground: one.notice.ground,
+            at: invocation.now(),
+            disable_on: one.notice.disable_on,
+            mode: if one.notice.in_earnest { mode } else { mode.min(Mode::Notify) },
+        };
+        for _ in 0..TRIES {
+            let known =
+                self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
+            let Some(Versioned { value: mut key, version }) = known else { return Ok(false) };
+            if key.notices.iter().any(|known| known.epoch == mark.epoch && known.stage == mark.stage) {
+                return Ok(true);
+            }
+            key.notices.push(mark.clone());
+            let beyond = key.notices.len().saturating_sub(MARKS_KEPT);
+            key.notices.drain(..beyond);
+            let saved = self.ledger.save_key(&key, version, invocation.now()).await;
+            if saved.map_err(|failure| trouble(failure.to_string()))? {
+                return Ok(true);
+            }
+        }
+        Err(trouble(format!("the notice is sent and could not be marked: the key changed {TRIES} times")))
+    }
+}
+
+fn due<'a>(one: &'a Going, policy: &'a Policy) -> DueKey<'a> {
+    DueKey { account: &one.key.account, key: &one.key, notice: &one.notice, policy }
+}

@@ -1,0 +1,169 @@
+//! What no event told, written into the ledger, and told.
+
+use keytide_aws::ledger::{Place, Recorded, Versioned};
+use keytide_core::{
+    AccountId, alert,
+    digest::sha256_hex,
+    fact::{Fact, FactBody, ObservedKey, Untold},
+    key::Key,
+    owner::OwnerReport,
+    plan::Change,
+};
+use keytide_slack::Post;
+
+use super::{Observed, Sweep, Swept, TRIES, Trouble};
+use crate::{
+    Invocation,
+    deliver::{Cause, Context},
+};
+
+/// How many unfinished messages of an account one sweep takes up.
+const MOST_UNFINISHED: usize = 200;
+
+impl<P: Post> Sweep<P> {
+    /// Makes the deliveries that somebody left unfinished.
+    pub(super) async fn finish_unfinished(
+        &self,
+        account: &AccountId,
+        invocation: &Invocation,
+    ) -> Vec<Trouble> {
+        let unfinished = match self.ledger.unfinished(account, MOST_UNFINISHED).await {
+            Ok(unfinished) => unfinished,
+            Err(failure) => return vec![Trouble::general(failure)],
+        };
+        let mut troubles = Vec::new();
+        for (place, delivery) in unfinished {
+            let fact = match self.ledger.fact(&place, &delivery.value.fact_id).await {
+                Ok(Some(fact)) => fact,
+                // It expired, or comes with the next read: nothing can be said of it now.
+                Ok(None) => continue,
+                Err(failure) => {
+                    troubles.push(Trouble::general(failure));
+                    continue;
+                }
+            };
+            // An event's own message is first of all the watcher's, whose queue brings it back.
+            if !matches!(fact.body, FactBody::Observed { .. } | FactBody::Disabled { .. }) {
+                continue;
+            }
+            let owner = self.owner_of(&place).await;
+            let context = Context { place: &place, fact: &fact, owner: &owner, received: u32::MAX };
+            if let Err(trouble) = self.deliver.one(&delivery, &context, invocation).await
+                && !matches!(trouble.cause, Cause::Claimed(_))
+            {
+                troubles.push(Trouble::general(trouble));
+            }
+        }
+        troubles
+    }
+
+    /// The owner as the ledger has it: the sweep has just read it, or will.
+    async fn owner_of(&self, place: &Place) -> OwnerReport {
+        let Place::Key { account, key_id } = place else { return OwnerReport::NoUser };
+        match self.ledger.key(account, key_id).await {
+            Ok(Some(key)) => report_of(&key.value),
+            Ok(None) => OwnerReport::NotFound,
+            Err(failure) => OwnerReport::Failed(failure.to_string()),
+        }
+    }
+
+    /// Writes every change of the plan, each on its own, and tells of those that are news.
+    pub(super) async fn record_changes(
+        &self,
+        observed: &Observed,
+        swept: &mut Swept,
+        invocation: &Invocation,
+    ) {
+        let key_ids: Vec<String> =
+            swept.plan.changes.iter().map(|change| change.key.key_id.clone()).collect();
+        for key_id in key_ids {
+            if let Err(trouble) =
+                self.record_change(observed, &key_id, swept.plan.is_baseline, invocation).await
+            {
+                swept.troubles.push(trouble);
+            }
+        }
+    }
+
+    async fn record_change(
+        &self,
+        observed: &Observed,
+        key_id: &str,
+        is_baseline: bool,
+        invocation: &Invocation,
+    ) -> Result<(), Trouble> {
+        let account = &observed.state.account;
+        let trouble = |cause: &dyn ToString| Trouble::of(key_id, cause.to_string());
+        for _ in 0..TRIES {
+            // The index found it; this decides. What an event told meanwhile is taken into account.
+            let known = self.ledger.key(account, key_id).await.map_err(|failure| trouble(&failure))?;
+            let version = known.as_ref().map_or(0, |known| known.version);
+            let change = observed.seen.settle(account, key_id, known.as_ref().map(|known| &known.value));
+            let Some(change) = change else { return Ok(()) };
+            let now = invocation.now();
+            if change.news.is_empty() {
+                let saved = self.ledger.save_key(&change.key, version, now).await;
+                if saved.map_err(|failure| trouble(&failure))? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let place = Place::Key { account: account.clone(), key_id: key_id.to_owned() };
+            let mut fact = fact_of(&change, invocation);
+            let announcement = alert::for_observed(&fact.id, &change.key, &change.news);
+            let mut deliveries = announcement.deliveries(&fact.id, now);
+            let known_deliveries = self
+                .ledger
+                .look(&place, &fact.id, &announcement.names)
+                .await
+                .map_err(|failure| trouble(&failure))?
+                .deliveries;
+            deliveries.retain(|new| known_deliveries.iter().all(|known| known.value.name != new.name));
+            if is_baseline && !deliveries.is_empty() {
+                fact.untold = Some(Untold::Baseline);
+                deliveries.clear();
+            }
+            let key = Versioned { value: change.key.clone(), version };
+            let recorded = self.ledger.record(&place, &fact, Some(&key), &deliveries).await;
+            match recorded.map_err(|failure| trouble(&failure))? {
+                Recorded::Written => {
+                    let owner = report_of(&change.key);
+                    let context = Context { place: &place, fact: &fact, owner: &owner, received: u32::MAX };
+                    let mut failed = Vec::new();
+                    for delivery in deliveries {
+                        let delivery = Versioned { value: delivery, version: 1 };
+                        if let Err(undelivered) = self.deliver.one(&delivery, &context, invocation).await {
+                            failed.push(undelivered.to_string());
+                        }
+                    }
+                    return if failed.is_empty() { Ok(()) } else { Err(trouble(&failed.join("; "))) };
+                }
+                Recorded::AlreadyThere | Recorded::StateChanged => {}
+            }
+        }
+        Err(trouble(&format!("it changed {TRIES} times meanwhile")))
+    }
+}
+
+/// The owner as the ledger's key has it.
+pub(super) fn report_of(key: &Key) -> OwnerReport {
+    match (&key.owner, key.holder.subject.user()) {
+        (_, None) => OwnerReport::NoUser,
+        (Some(owner), _) => OwnerReport::Found {
+            owner: owner.clone(),
+            keys: Err("they were not listed for this message".to_owned()),
+        },
+        (None, Some(_)) => OwnerReport::Failed("the user's tags could not be read".to_owned()),
+    }
+}
+
+fn fact_of(change: &Change, invocation: &Invocation) -> Fact {
+    let now = invocation.now();
+    let observed = ObservedKey { key: change.key.clone(), at: now, news: change.news.clone() };
+    // The same news of the same state, however often it is written, is one fact.
+    let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
+    let since = change.key.status.as_ref().map(|mark| mark.since);
+    let text = format!("{} {} {since:?} {}", change.key.account, change.key.key_id, news.join("; "));
+    let id = format!("sweep-{}", &sha256_hex(text.as_bytes()));
+    Fact { id, recorded_at: now, body: FactBody::Observed { observed: Box::new(observed) }, untold: None }
+}

@@ -1,0 +1,353 @@
+//! What the ledger holds about accounts, runs and people's decisions: the sweep's own items.
+//!
+//! Who may write a decision (an exemption, a halt, an approval, a policy) is told apart by partition keys, so
+//! that a policy of IAM can grant one and not the other (`dynamodb:LeadingKeys`).
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use keytide_core::{AccountId, key::Key, lifecycle::Exemption};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Ledger, Versioned, items};
+use crate::Failure;
+
+/// Approvals hold for the plan of one date: longer than a day they only lie about.
+const APPROVAL_KEPT: SignedDuration = SignedDuration::from_hours(48);
+/// Runs and counters are kept this long.
+const RUN_KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// What is known of an account as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRecord {
+    /// Its name, as the organization has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When its first sweep took stock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_at: Option<Timestamp>,
+    /// The beginning of its latest sweep that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept_at: Option<Timestamp>,
+    /// Since when it is in `enforce`; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced_since: Option<Timestamp>,
+    /// Digests of the latest credential report's rows, by a digest of the user's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub report_rows: BTreeMap<String, String>,
+    /// When that report was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_at: Option<Timestamp>,
+    /// How many keys were disabled on which date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<(Date, u32)>,
+    /// Who sweeps it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+}
+
+/// The right to sweep an account, for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Whose.
+    pub by: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// Nothing may be disabled anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// Why.
+    pub reason: String,
+    /// Who said so, as AWS named them.
+    pub author: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The ledger was restored or replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A person let one plan through beyond its caps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The plan's hash.
+    pub plan: String,
+    /// Who, as AWS named them.
+    pub author: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The policy in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyInForce {
+    /// Its file, as it was written.
+    pub text: String,
+    /// Its hash.
+    pub hash: String,
+    /// Who applied it, as AWS named them.
+    pub author: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One run over all accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it began: its name.
+    pub began_at: Timestamp,
+    /// The accounts expected, with their names.
+    pub expected: BTreeMap<AccountId, String>,
+    /// Set once its digest was posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_at: Option<Timestamp>,
+}
+
+impl Ledger {
+    /// An account's record, read consistently; version 0 where there is none yet.
+    pub async fn account(&self, account: &AccountId) -> Result<Versioned<AccountRecord>, Failure> {
+        let found = self.document(&account_partition(account), "RECORD").await?;
+        Ok(found.unwrap_or(Versioned { value: AccountRecord::default(), version: 0 }))
+    }
+
+    /// Writes an account's record over the version read; `None` where somebody was faster.
+    pub async fn save_account(
+        &self,
+        account: &AccountId,
+        record: &AccountRecord,
+        over_version: u64,
+    ) -> Result<Option<Versioned<AccountRecord>>, Failure> {
+        let item = items::encode_at(&account_partition(account), "RECORD", record, over_version + 1)?;
+        let saved = self.put_over(item, over_version, &format!("the record of {account}")).await?;
+        Ok(saved.then(|| Versioned { value: record.clone(), version: over_version + 1 }))
+    }
+
+    /// The exemptions of an account's keys, by key id, ended ones too.
+    pub async fn exemptions(&self, account: &AccountId) -> Result<BTreeMap<String, Exemption>, Failure> {
+        let mut exemptions = BTreeMap::new();
+        for item in self.query_partition(&exemption_partition(account)).await? {
+            let key_id = items::text(&item, "sk").unwrap_or_default().to_owned();
+            exemptions.insert(key_id, items::decode::<Exemption>(item)?.value);
+        }
+        Ok(exemptions)
+    }
+
+    /// One key's exemption, read consistently.
+    pub async fn exemption(
+        &self,
+        account: &AccountId,
+        key_id: &str,
+    ) -> Result<Option<Versioned<Exemption>>, Failure> {
+        self.document(&exemption_partition(account), key_id).await
+    }
+
+    /// Writes a key's exemption over the version read; `false` where somebody was faster.
+    pub async fn save_exemption(
+        &self,
+        account: &AccountId,
+        key_id: &str,
+        exemption: &Exemption,
+        over_version: u64,
+    ) -> Result<bool, Failure> {
+        let item = items::encode_at(&exemption_partition(account), key_id, exemption, over_version + 1)?;
+        self.put_over(item, over_version, &format!("the exemption of {key_id}")).await
+    }
+
+    /// Whether everything is halted, read consistently.
+    pub async fn halt(&self) -> Result<Option<Versioned<Halt>>, Failure> {
+        self.document("HALT", "HALT").await
+    }
+
+    /// Halts.
+    pub async fn set_halt(&self, halt: &Halt) -> Result<(), Failure> {
+        self.put_document("HALT", "HALT", halt, None).await
+    }
+
+    /// Ends the halt.
+    pub async fn lift_halt(&self) -> Result<(), Failure> {
+        let request =
+            self.client.delete_item().table_name(&self.table).set_key(Some(items::key_of("HALT", "HALT")));
+        request.send().await.map(drop).map_err(|error| self.failure("DeleteItem of the halt", &error))
+    }
+
+    /// When the ledger was last restored or replaced, read consistently.
+    pub async fn restored(&self) -> Result<Option<Restored>, Failure> {
+        Ok(self.document("RESTORED", "RESTORED").await?.map(|found| found.value))
+    }
+
+    /// Notes that the ledger was restored or replaced.
+    pub async fn set_restored(&self, restored: &Restored) -> Result<(), Failure> {
+        self.put_document("RESTORED", "RESTORED", restored, None).await
+    }
+
+    /// The approval of a plan, read consistently.
+    pub async fn approval(&self, account: &AccountId, plan: &str) -> Result<Option<Approval>, Failure> {
+        Ok(self.document(&format!("APPROVAL#{account}"), plan).await?.map(|found| found.value))
+    }
+
+    /// The hashes of an account's approved plans.
+    pub async fn approvals(&self, account: &AccountId) -> Result<Vec<String>, Failure> {
+        let found = self.query_partition(&format!("APPROVAL#{account}")).await?;
+        found.into_iter().map(|item| Ok(items::decode::<Approval>(item)?.value.plan)).collect()
+    }
+
+    /// Approves a plan.
+    pub async fn approve(&self, account: &AccountId, approval: &Approval) -> Result<(), Failure> {
+        let expires = Some(items::seconds_after(approval.at, APPROVAL_KEPT));
+        self.put_document(&format!("APPROVAL#{account}"), &approval.plan, approval, expires).await
+    }
+
+    /// The policy in force, read consistently; `None`: the built-in one.
+    pub async fn policy(&self) -> Result<Option<Versioned<PolicyInForce>>, Failure> {
+        self.document("POLICY", "CURRENT").await
+    }
+
+    /// Puts a policy into force over the version read, and keeps it among the earlier ones; `false` where
+    /// somebody was faster.
+    pub async fn save_policy(&self, policy: &PolicyInForce, over_version: u64) -> Result<bool, Failure> {
+        // Kept first: a policy in force that is not among the kept ones would be worse than the reverse.
+        self.put_document("POLICY", &format!("APPLIED#{}", policy.at), policy, None).await?;
+        let item = items::encode_at("POLICY", "CURRENT", policy, over_version + 1)?;
+        self.put_over(item, over_version, "the policy in force").await
+    }
+
+    /// Counts one more disable in the organization on this date, unless `most` is reached: `false` then.
+    pub async fn count_disable(&self, date: Date, most: u32, now: Timestamp) -> Result<bool, Failure> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key_of("CAP", &format!("DATE#{date}"))))
+            .update_expression("SET expires_at = :expires, #schema = :schema ADD disabled :one")
+            .condition_expression("attribute_not_exists(disabled) OR disabled < :most")
+            .expression_attribute_names("#schema", "schema")
+            .expression_attribute_values(":expires", items::number(items::seconds_after(now, RUN_KEPT)))
+            .expression_attribute_values(":schema", items::number(items::SCHEMA))
+            .expression_attribute_values(":one", items::number(1))
+            .expression_attribute_values(":most", items::number(u64::from(most)))
+            .send()
+            .await;
+        match answer {
+            // Nothing may be disabled under a cap of none, be it the first.
+            Ok(_) => Ok(most > 0),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(self.failure("UpdateItem of the date's count of disables", &error)),
+        }
+    }
+
+    /// One run.
+    pub async fn run(&self, began_at: Timestamp) -> Result<Option<Versioned<Run>>, Failure> {
+        self.document("RUN", &began_at.to_string()).await
+    }
+
+    /// Writes a run over the version read; `false` where somebody was faster.
+    pub async fn save_run(&self, run: &Run, over_version: u64) -> Result<bool, Failure> {
+        let mut item = items::encode_at("RUN", &run.began_at.to_string(), run, over_version + 1)?;
+        item.insert("expires_at".to_owned(), items::number(items::seconds_after(run.began_at, RUN_KEPT)));
+        self.put_over(item, over_version, "a run").await
+    }
+
+    /// Reads one item of these, consistently.
+    pub(super) async fn document<T: DeserializeOwned>(
+        &self,
+        partition: &str,
+        sort: &str,
+    ) -> Result<Option<Versioned<T>>, Failure> {
+        let found = self.get_all(vec![items::key_of(partition, sort)]).await?;
+        found.into_iter().next().map(items::decode).transpose()
+    }
+
+    async fn put_document(
+        &self,
+        partition: &str,
+        sort: &str,
+        value: &impl Serialize,
+        expires: Option<u64>,
+    ) -> Result<(), Failure> {
+        let mut item = items::encode_at(partition, sort, value, 1)?;
+        item.extend(expires.map(|seconds| ("expires_at".to_owned(), items::number(seconds))));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send()
+            .await
+            .map(drop)
+            .map_err(|error| self.failure(&format!("PutItem of {partition} {sort}"), &error))
+    }
+
+    async fn query_partition(&self, partition: &str) -> Result<Vec<items::Item>, Failure> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(partition.to_owned()));
+        let mut pages = query.into_paginator().items().send();
+        let mut found = Vec::new();
+        while let Some(item) = pages.next().await {
+            found.push(item.map_err(|error| self.failure(&format!("Query of {partition}"), &error))?);
+        }
+        Ok(found)
+    }
+}
+
+/// The ledger, for whoever may only look: what a dry run holds.
+#[derive(Debug, Clone)]
+pub struct LedgerReader(Ledger);
+
+impl LedgerReader {
+    /// Of this ledger.
+    pub fn of(ledger: &Ledger) -> Self {
+        Self(ledger.clone())
+    }
+
+    /// See [`Ledger::account`].
+    pub async fn account(&self, account: &AccountId) -> Result<Versioned<AccountRecord>, Failure> {
+        self.0.account(account).await
+    }
+
+    /// See [`Ledger::open_keys`]: all of the account's.
+    pub async fn open_keys(&self, account: &AccountId) -> Result<Vec<Versioned<Key>>, Failure> {
+        self.0.open_keys(account, None).await
+    }
+
+    /// See [`Ledger::exemptions`].
+    pub async fn exemptions(&self, account: &AccountId) -> Result<BTreeMap<String, Exemption>, Failure> {
+        self.0.exemptions(account).await
+    }
+
+    /// See [`Ledger::halt`].
+    pub async fn halt(&self) -> Result<Option<Versioned<Halt>>, Failure> {
+        self.0.halt().await
+    }
+
+    /// See [`Ledger::restored`].
+    pub async fn restored(&self) -> Result<Option<Restored>, Failure> {
+        self.0.restored().await
+    }
+
+    /// See [`Ledger::approvals`].
+    pub async fn approvals(&self, account: &AccountId) -> Result<Vec<String>, Failure> {
+        self.0.approvals(account).await
+    }
+}
+
+fn account_partition(account: &AccountId) -> String {
+    format!("SWEEP#{account}")
+}
+
+fn exemption_partition(account: &AccountId) -> String {
+    format!("EXEMPTION#{account}")
+}

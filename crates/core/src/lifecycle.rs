@@ -1,0 +1,330 @@
+//! Where a key stands in its life today: what it is due for, and what licenses a disable.
+//!
+//! Nothing of this is stored: it is computed at every run from the key's state, the policy, the exemption and
+//! the account's circumstances, so a change of any of them holds at once. What is stored is what was said: the
+//! notices that Slack confirmed ([`NoticeMark`]).
+//!
+//! **Arming epochs.** A key is armed by its birth, and again by whatever makes an earlier notice stale: its
+//! reactivation, the end of an exemption, its account's entry into `enforce`, a restored ledger. Only notices
+//! of the present epoch count, so an old one never licenses a sudden disable.
+
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cloudtrail::{Status, Subject},
+    delivery::{NoticeDay, Stage},
+    key::{Ground, Key, NoticeMark, Standing},
+    policy::{Mode, Treatment},
+};
+
+/// A key past its day that is still active is told of again after so many UTC dates.
+pub const REMINDER_DATES: i32 = 5;
+/// A reactivation this soon after the one that began the epoch begins none of its own.
+const QUICK_AGAIN: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The owner is told so long before an exemption ends.
+pub const EXEMPTION_WARNING: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// A birth further ahead of our clock than this is not believed.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// A last use that was read longer ago than this says nothing about today.
+const LAST_USE_FRESH: SignedDuration = SignedDuration::from_hours(48);
+
+/// A key that is not to be disabled for a while, and who said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exemption {
+    /// Why.
+    pub reason: String,
+    /// Who granted it, as AWS named them.
+    pub author: String,
+    /// When.
+    pub granted_at: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What holds for a key besides its own state.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// How the policy treats it.
+    pub treatment: &'a Treatment,
+    /// The account's mode.
+    pub mode: Mode,
+    /// When the account entered `enforce`, if it is there.
+    pub enforced_since: Option<Timestamp>,
+    /// When the ledger was last restored or replaced.
+    pub restored_at: Option<Timestamp>,
+    /// The key's exemption, ended ones too.
+    pub exemption: Option<&'a Exemption>,
+    /// The least number of UTC dates between a notice and a disable.
+    pub dates_between: u32,
+    /// The time of this run.
+    pub now: Timestamp,
+}
+
+/// What armed a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArmedBy {
+    /// Its birth.
+    Birth,
+    /// It was set Active again.
+    Reactivation,
+    /// Its exemption ended.
+    ExemptionEnded,
+    /// Its account entered `enforce`.
+    Enforce,
+    /// The ledger was restored or replaced.
+    Restored,
+}
+
+/// The present arming epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Armed {
+    /// Since when.
+    pub since: Timestamp,
+    /// By what.
+    pub by: ArmedBy,
+    /// A reactivation too soon after the one before to begin an epoch: a day's grace is all it gives.
+    pub again: Option<Timestamp>,
+}
+
+impl Armed {
+    /// The epoch's name, the same wherever it is computed.
+    pub fn epoch(&self) -> String {
+        self.since.to_string()
+    }
+}
+
+/// Where a key stands in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase<'a> {
+    /// It is deleted, or taken for deleted.
+    Closed,
+    /// A key of root: alerted, never touched.
+    Root,
+    /// Nobody knows whose it is, since when it exists, or whether it is active; a listing has to say.
+    Unknown(&'static str),
+    /// Not active: it raises no alarm by its age.
+    Dormant(&'a Status),
+    /// Exempt until then.
+    Exempt {
+        /// The exemption.
+        exemption: &'a Exemption,
+        /// Set when its end is near and the owner is to be told: what that message is called.
+        ending: Option<Stage>,
+    },
+    /// Active, and ageing.
+    Running(Clock<'a>),
+}
+
+/// An active key's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock<'a> {
+    /// Whole 24-hour days since its birth; 0 for a birth that lies ahead.
+    pub age_days: u32,
+    /// Set where its birth lies ahead of our clock by more than clocks differ.
+    pub born_ahead: bool,
+    /// The epoch.
+    pub armed: Armed,
+    /// Why it would be disabled first.
+    pub ground: Ground,
+    /// The earliest UTC date on which it may be disabled, given the notices so far and one sent today if one
+    /// is due.
+    pub disable_on: Date,
+    /// The notice that is due now.
+    pub notice: Option<Stage>,
+    /// The notice that licenses a disable today, if the ground holds today.
+    pub licence: Option<&'a NoticeMark>,
+    /// Whether it is past its day: due to be disabled, were it not for something.
+    pub is_past_its_day: bool,
+}
+
+/// The UTC date of a moment.
+pub fn utc_date(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+/// Whole 24-hour days between two moments; 0 where the first lies later.
+pub fn whole_days(from: Timestamp, to: Timestamp) -> u32 {
+    u32::try_from(to.duration_since(from).as_hours().div_euclid(24)).unwrap_or(0)
+}
+
+/// The moment that lies so many 24-hour days after another.
+pub fn days_after(from: Timestamp, days: u32) -> Timestamp {
+    from.saturating_add(SignedDuration::from_hours(i64::from(days) * 24)).unwrap_or(Timestamp::MAX)
+}
+
+/// So many UTC dates later.
+pub fn dates_after(date: Date, dates: u32) -> Date {
+    date.saturating_add(SignedDuration::from_hours(i64::from(dates) * 24))
+}
+
+/// Where a key stands.
+pub fn phase<'a>(key: &'a Key, around: &Circumstances<'a>) -> Phase<'a> {
+    let mark = match key.standing() {
+        Some(Standing::Deleted(_) | Standing::Gone(_)) => return Phase::Closed,
+        Some(Standing::Exists(mark)) => mark,
+        None => return Phase::Unknown("its status is not known"),
+    };
+    match &key.holder.subject {
+        Subject::Root => return Phase::Root,
+        Subject::Unknown => return Phase::Unknown("whose it is, is not known"),
+        Subject::User(_) => {}
+    }
+    if mark.status != Status::Active {
+        return Phase::Dormant(&mark.status);
+    }
+    let Some(born) = key.born() else { return Phase::Unknown("its birth is not known") };
+    if let Some(exemption) = around.exemption.filter(|exemption| exemption.until > around.now) {
+        let soon = exemption.until.duration_since(around.now) <= EXEMPTION_WARNING;
+        let ending = soon.then(|| Stage::ExemptionEnding(utc_date(exemption.until)));
+        return Phase::Exempt { exemption, ending };
+    }
+    Phase::Running(clock(key, born, around))
+}
+
+/// What armed a key last.
+pub fn armed(key: &Key, born: Timestamp, around: &Circumstances<'_>) -> Armed {
+    let mut since = born;
+    let mut by = ArmedBy::Birth;
+    let mut later = |at: Option<Timestamp>, cause: ArmedBy| {
+        if let Some(at) = at.filter(|at| *at > since && *at <= around.now) {
+            (since, by) = (at, cause);
+        }
+    };
+    // Of reactivations soon after each other only the first begins an epoch, or a key could be kept for ever.
+    let mut begins = None;
+    for &at in &key.reactivations {
+        if begins.is_none_or(|begun: Timestamp| at.duration_since(begun) > QUICK_AGAIN) {
+            begins = Some(at);
+        }
+    }
+    later(begins, ArmedBy::Reactivation);
+    later(around.exemption.map(|exemption| exemption.until), ArmedBy::ExemptionEnded);
+    later(around.enforced_since, ArmedBy::Enforce);
+    later(around.restored_at, ArmedBy::Restored);
+    let again = key.reactivations.iter().copied().filter(|at| Some(*at) > begins && *at > since).max();
+    Armed { since, by, again }
+}
+
+fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock<'a> {
+    let Circumstances { treatment, now, .. } = *around;
+    let life = &treatment.life;
+    let today = utc_date(now);
+    let armed = armed(key, born, around);
+    let epoch = armed.epoch();
+    let age_days = whole_days(born, now);
+    let born_ahead = born.duration_since(now) > CLOCK_TOLERANCE;
+    let soonest = dates_after(today, around.dates_between);
+    let grace = armed.again.map(|at| dates_after(utc_date(at), 1));
+
+    let of_age = Case {
+        ground: Ground::Age,
+        due_on: utc_date(days_after(born, life.disable_day)),
+        holds: age_days >= life.disable_day,
+        stage: life.notice_days.iter().rev().find(|day| **day <= age_days).map(|day| NoticeDay::Age(*day)),
+        marks: marks_of(key, &epoch, Ground::Age, armed.since),
+    };
+    let of_disuse = life.inactive_days.and_then(|most| {
+        let read = key.last_use.as_ref()?;
+        // What is not known for certain is no ground.
+        (now.duration_since(read.seen_at) <= LAST_USE_FRESH).then_some(())?;
+        let active = read.at.unwrap_or(born).max(born).max(armed.since);
+        let lead = most.saturating_sub(around.dates_between);
+        let idle = whole_days(active, now);
+        Some(Case {
+            ground: Ground::Unused,
+            due_on: utc_date(days_after(active, most)),
+            holds: idle >= most,
+            stage: (idle >= lead).then_some(NoticeDay::Unused),
+            marks: marks_of(key, &epoch, Ground::Unused, active),
+        })
+    });
+    let mut cases: Vec<Case<'a>> = std::iter::once(of_age).chain(of_disuse).collect();
+    // Whatever ends it first; of two the age, which no use can put off.
+    cases.sort_by_key(|case| (case.licence(around, today).is_none(), case.stage.is_none(), case.due_on));
+    let Some(case) = cases.into_iter().next() else {
+        // There is always the age.
+        return Clock {
+            age_days,
+            born_ahead,
+            armed,
+            ground: Ground::Age,
+            disable_on: soonest,
+            notice: None,
+            licence: None,
+            is_past_its_day: false,
+        };
+    };
+
+    let named = case.marks.iter().map(|mark| mark.disable_on).max();
+    let notice_day = case.stage.filter(|stage| !case.has_been_told(*stage));
+    let mut disable_on = case.due_on.max(named.unwrap_or(Date::MIN));
+    if notice_day.is_some() || named.is_none() {
+        // A notice must name a date that far ahead, be it sent today or later.
+        disable_on = disable_on.max(soonest);
+    }
+    disable_on = disable_on.max(grace.unwrap_or(Date::MIN));
+    let is_past_its_day = case.holds && notice_day.is_none() && today >= disable_on;
+    let told_on = case.marks.iter().map(|mark| utc_date(mark.at)).max();
+    let is_long_ago = told_on.is_none_or(|date| today >= dates_after(date, REMINDER_DATES.unsigned_abs()));
+    // Set Active once more soon after: said at once, and loudly.
+    let is_again = armed.again.is_some_and(|at| case.marks.iter().all(|mark| mark.at < at));
+    let reminder = ((is_past_its_day && is_long_ago) || (is_again && case.holds && named.is_some()))
+        .then_some(Stage::Reminder(today));
+    let licence = case.licence(around, today).filter(|_| !born_ahead && today >= disable_on);
+    Clock {
+        age_days,
+        born_ahead,
+        armed,
+        ground: case.ground,
+        disable_on,
+        notice: notice_day.map(Stage::Notice).or(reminder),
+        licence,
+        is_past_its_day,
+    }
+}
+
+/// One of the reasons for which a key may have to go.
+struct Case<'a> {
+    ground: Ground,
+    /// The date on which it would have to go, were everybody told.
+    due_on: Date,
+    /// Whether the reason holds now.
+    holds: bool,
+    /// The latest notice that its time has come for.
+    stage: Option<NoticeDay>,
+    /// The confirmed notices of this epoch for this reason.
+    marks: Vec<&'a NoticeMark>,
+}
+
+impl<'a> Case<'a> {
+    fn has_been_told(&self, stage: NoticeDay) -> bool {
+        self.marks.iter().any(|mark| match mark.stage {
+            // The policy's days may have changed: a later notice has said all that an earlier one would.
+            Stage::Notice(told) => told >= stage,
+            _ => false,
+        })
+    }
+
+    /// The notice that licenses a disable today: sent in `enforce`, in this epoch, the wanted number of UTC
+    /// dates ago, naming a date that has come, and not put off by a later one.
+    fn licence(&self, around: &Circumstances<'_>, today: Date) -> Option<&'a NoticeMark> {
+        if !self.holds || around.mode != Mode::Enforce {
+            return None;
+        }
+        if self.marks.iter().any(|mark| mark.disable_on > today) {
+            return None;
+        }
+        let is_old_enough = |mark: &NoticeMark| dates_after(utc_date(mark.at), around.dates_between) <= today;
+        let enforced = |mark: &&&NoticeMark| mark.mode == Mode::Enforce && is_old_enough(mark);
+        self.marks.iter().find(enforced).copied()
+    }
+}
+
+fn marks_of<'a>(key: &'a Key, epoch: &str, ground: Ground, since: Timestamp) -> Vec<&'a NoticeMark> {
+    key.notices
+        .iter()
+        .filter(|mark| mark.epoch == epoch && mark.ground == ground && mark.at >= since)
+        .collect()
+}

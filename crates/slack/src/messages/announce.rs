@@ -1,0 +1,304 @@
+//! What people decided, told to the channel: a change of the rules that nobody hears of is a back door.
+
+use jiff::Timestamp;
+use keytide_core::{
+    AccountId, AccountNames,
+    alert::Severity,
+    lifecycle::{Exemption, utc_date},
+};
+
+use super::{
+    Draft,
+    list::List,
+    sweep_words::{self as sweep, counted, day_and_distance},
+    words::{self, KEY_ID, LONG, NAME, field},
+};
+use crate::{
+    blocks::Message,
+    text::{Markup, plain},
+};
+
+/// Characters of an author's name, which is an ARN.
+const AUTHOR: usize = 220;
+/// Characters of a hash.
+const HASH: usize = 80;
+
+fn say(words: &'static str) -> Markup {
+    Markup::new().say(words)
+}
+
+fn by(author: &str) -> Markup {
+    Markup::new().code(author, AUTHOR)
+}
+
+fn on(at: Timestamp) -> Markup {
+    say(" on ").word(&words::when(at))
+}
+
+fn if_unknown() -> Markup {
+    Markup::new().bold("Next:").say(
+        " nothing, if you know of this. If not, ask its author now: this decides which keys are told of and disabled.",
+    )
+}
+
+/// Another policy holds. `changes` says what that means for today's keys, a line each.
+pub fn policy_applied(
+    author: &str,
+    old_hash: Option<&str>,
+    new_hash: &str,
+    changes: &[String],
+    at: Timestamp,
+) -> Message {
+    let sentence = by(author).say(" put another policy in force").then(on(at)).say(if changes.is_empty() {
+        "; it changes nothing for today's keys."
+    } else {
+        "; what it changes for today's keys stands below."
+    });
+    let rows: Vec<Markup> = changes.iter().map(|change| Markup::new().code(change, LONG)).collect();
+    let lists = if rows.is_empty() {
+        Vec::new()
+    } else {
+        vec![List { heading: Markup::new().bold("What changes:"), rows, beyond: 0, is_weighty: true }]
+    };
+    let old = match old_hash {
+        Some(old) => Markup::new().code(old, HASH),
+        None => say("none: the built-in policy held"),
+    };
+    Draft {
+        title: "The policy was changed".to_owned(),
+        sentence,
+        fields: vec![
+            field("Now", Markup::new().code(new_hash, HASH)),
+            field("Before", old),
+            field("Author", by(author)),
+        ],
+        lists,
+        next: vec![if_unknown()],
+        fine_print: vec![say("Earlier policies stay in the ledger.")],
+        ..Draft::default()
+    }
+    .message(Severity::Notice)
+}
+
+/// A key is exempt from now on.
+pub fn exemption_added(
+    account: &AccountId,
+    key_id: &str,
+    user: &str,
+    exemption: &Exemption,
+    accounts: &AccountNames,
+) -> Message {
+    let until = day_and_distance(utc_date(exemption.until), utc_date(exemption.granted_at));
+    let sentence = by(&exemption.author)
+        .say(" exempted access key ")
+        .code(key_id, KEY_ID)
+        .say(" of ")
+        .code(user, NAME)
+        .say(" in ")
+        .then(words::account(accounts, account))
+        .say(" from being disabled until ")
+        .word(&until)
+        .then(say(", because: "))
+        .code(&exemption.reason, LONG);
+    exemption_draft("Access key exempted", sentence, account, key_id, user, exemption, accounts, if_unknown())
+}
+
+/// A key is not exempt any more, before its exemption ended by itself.
+pub fn exemption_removed(
+    account: &AccountId,
+    key_id: &str,
+    user: &str,
+    exemption: &Exemption,
+    author: &str,
+    accounts: &AccountNames,
+    at: Timestamp,
+) -> Message {
+    let sentence = by(author)
+        .say(" took back the exemption of access key ")
+        .code(key_id, KEY_ID)
+        .say(" of ")
+        .code(user, NAME)
+        .say(" in ")
+        .then(words::account(accounts, account))
+        .then(on(at))
+        .say(". From now on the rules hold for it as for any other key.");
+    let next = Markup::new()
+        .bold("What follows:")
+        .say(" once it is old enough, ")
+        .then(sweep::notice_and_dates())
+        .say("; it is disabled where the account is in enforce.");
+    exemption_draft("Exemption taken back", sentence, account, key_id, user, exemption, accounts, next)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the two messages differ in their words alone")]
+fn exemption_draft(
+    what: &'static str,
+    sentence: Markup,
+    account: &AccountId,
+    key_id: &str,
+    user: &str,
+    exemption: &Exemption,
+    accounts: &AccountNames,
+    next: Markup,
+) -> Message {
+    Draft {
+        title: format!(
+            "{what}: {} of {} ({})",
+            plain(&sweep::tail(key_id), 20),
+            plain(user, 50),
+            plain(accounts.label(account), 30)
+        ),
+        sentence,
+        fields: vec![
+            field("Key id", Markup::new().code(key_id, KEY_ID)),
+            field("Granted by", by(&exemption.author)),
+            field("Granted on", Markup::new().word(&words::when(exemption.granted_at))),
+            field("Until", Markup::new().word(&words::when(exemption.until))),
+            field("Reason", Markup::new().code(&exemption.reason, LONG)),
+        ],
+        next: vec![next],
+        ..Draft::default()
+    }
+    .message(Severity::Notice)
+}
+
+/// Nothing is disabled any more, anywhere, until somebody lifts the halt.
+pub fn halted(author: &str, reason: &str, at: Timestamp) -> Message {
+    Draft {
+        title: "Disabling is halted".to_owned(),
+        sentence: by(author)
+            .say(" halted all disabling, in every account,")
+            .then(on(at))
+            .say(", because: ")
+            .code(reason, LONG),
+        next: vec![
+            Markup::new()
+                .bold("What follows:")
+                .say(" notices still go out, but no key is disabled until somebody runs `keytide resume`."),
+        ],
+        ..Draft::default()
+    }
+    .message(Severity::Warning)
+}
+
+/// The halt is lifted.
+pub fn resumed(author: &str, reason: &str, at: Timestamp) -> Message {
+    Draft {
+        title: "Disabling goes on".to_owned(),
+        sentence: by(author)
+            .say(" lifted the halt of all disabling")
+            .then(on(at))
+            .say(", because: ")
+            .code(reason, LONG),
+        next: vec![
+            Markup::new()
+                .bold("What follows:")
+                .say(" the next sweep disables what is due, within the caps, where a notice named the date at least five days before. `keytide halt` stops it again."),
+        ],
+        ..Draft::default()
+    }
+    .message(Severity::Warning)
+}
+
+/// A person let a plan through that is above a cap.
+pub fn approved(
+    account: &AccountId,
+    plan_hash: &str,
+    author: &str,
+    disables: usize,
+    accounts: &AccountNames,
+    at: Timestamp,
+) -> Message {
+    Draft {
+        title: format!(
+            "Plan approved: {} to disable ({})",
+            sweep::grouped(disables),
+            plain(accounts.label(account), 30)
+        ),
+        sentence: by(author)
+            .say(" approved")
+            .then(on(at))
+            .say(" that keytide disables ")
+            .then(counted(disables, "key", "keys"))
+            .say(" in ")
+            .then(words::account(accounts, account))
+            .say(", more than its cap allows."),
+        fields: vec![
+            field("Plan", Markup::new().code(plan_hash, HASH)),
+            field("Approved by", by(author)),
+            field("Account", words::account(accounts, account)),
+        ],
+        next: vec![
+            Markup::new()
+                .bold("What follows:")
+                .say(" exactly this plan is let through, today, and each key is checked once more before it is disabled. To stop it, run `keytide halt`."),
+        ],
+        ..Draft::default()
+    }
+    .message(Severity::Warning)
+}
+
+/// More is due to be disabled in an account than its cap allows, so `held` keys are left alone.
+pub fn cap_reached(
+    account: &AccountId,
+    most: u32,
+    held: usize,
+    plan_hash: &str,
+    accounts: &AccountNames,
+) -> Message {
+    above("the account's cap of ", account, most, held, plan_hash, accounts)
+}
+
+/// The same, where the organization's cap was reached.
+pub fn organization_cap_reached(
+    account: &AccountId,
+    most: u32,
+    held: usize,
+    plan_hash: &str,
+    accounts: &AccountNames,
+) -> Message {
+    above("the whole organization's cap of ", account, most, held, plan_hash, accounts)
+}
+
+fn above(
+    cap: &'static str,
+    account: &AccountId,
+    most: u32,
+    held: usize,
+    plan_hash: &str,
+    accounts: &AccountNames,
+) -> Message {
+    let command = if words::is_plain_name(plan_hash) {
+        Markup::new().code(&format!("keytide approve {plan_hash}"), LONG)
+    } else {
+        Markup::new().code("keytide approve", NAME)
+    };
+    Draft {
+        title: format!(
+            "Not disabled, above a cap: {} ({})",
+            sweep::grouped(held),
+            plain(accounts.label(account), 30)
+        ),
+        sentence: counted(held, "key is", "keys are")
+            .say(" due to be disabled in ")
+            .then(words::account(accounts, account))
+            .say(" and left alone, beyond ")
+            .say(cap)
+            .word(&most.to_string())
+            .say(" a day."),
+        fields: vec![
+            field("Account", words::account(accounts, account)),
+            field("Held back", Markup::new().word(&sweep::grouped(held))),
+            field("Plan", Markup::new().code(plan_hash, HASH)),
+        ],
+        next: vec![
+            Markup::new()
+                .bold("Next:")
+                .say(" see whether so many are right. If they are, let exactly this plan through: ")
+                .then(command)
+                .say("\nIf not, nothing has to be done: nothing above the cap is disabled without that. `keytide halt` stops the rest as well."),
+        ],
+        ..Draft::default()
+    }
+    .message(Severity::Warning)
+}

@@ -1,0 +1,374 @@
+//! Sweeps of an account, day by day: notices, disables, and what stops them.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use keytide_app::{
+    Invocation, TokenSource,
+    deliver::{Deliver, DeliverSettings},
+    sweep::{Observer, Sweep, SweepError, Swept},
+};
+use keytide_aws::{
+    disabler::{Disabler, DisablerRole},
+    ledger::{Halt, LedgerReader},
+    member::{Members, RoleReach},
+    secrets::Secrets,
+};
+use keytide_core::{
+    AccountId, AccountNames, cloudtrail::Status, delivery::DeliveryState, lifecycle::Exemption, plan::HeldBy,
+    policy::Policy,
+};
+use keytide_local::{Fault, KeyStatus, Service, slack::SlackSim};
+use keytide_slack::Slack;
+
+use crate::world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// The world's company, swept every day.
+pub(crate) struct Tide {
+    pub(crate) world: World,
+    pub(crate) policy: Policy,
+    runs: std::cell::Cell<u64>,
+}
+
+impl Tide {
+    pub(crate) async fn new(mode: &str) -> Self {
+        let world = World::new().await;
+        let iam = world.aws.iam();
+        let disabler = ["iam:UpdateAccessKey", "iam:ListAccessKeys"];
+        iam.add_role(PROD, "keytide-disabler", Some(EXTERNAL_ID), &disabler).unwrap();
+        let policy = Policy::parse(&format!("[modes]\n{mode} = [\"{PROD}\"]\n")).unwrap();
+        Self { world, policy, runs: 0.into() }
+    }
+
+    fn sweep(&self) -> Sweep<SlackSim> {
+        let config = self.world.aws.sdk_config();
+        let reach = RoleReach {
+            partition: "aws".to_owned(),
+            name: "keytide-reader".to_owned(),
+            external_id: Some(EXTERNAL_ID.to_owned()),
+            session_name: "keytide-sweeper".to_owned(),
+        };
+        let role = DisablerRole {
+            partition: "aws".to_owned(),
+            name: "keytide-disabler".to_owned(),
+            external_id: Some(EXTERNAL_ID.to_owned()),
+        };
+        let ledger = self.world.ledger();
+        let mut settings = DeliverSettings::for_channel(CHANNEL);
+        settings.accounts = AccountNames::parse(&format!("{PROD}=prod")).unwrap();
+        let token = TokenSource::secret(Secrets::new(&config), "slack-token".to_owned());
+        let slack = Slack::new(self.world.slack.clone());
+        Sweep::new(
+            Observer::new(LedgerReader::of(&ledger), Members::new(&config, reach)),
+            ledger.clone(),
+            Deliver::new(ledger, slack, token, settings),
+            Disabler::new(&config, role),
+        )
+    }
+
+    /// One run, as the queue makes it: come back for a credential report that is still being made.
+    pub(crate) async fn run(&self) -> Result<Swept, SweepError> {
+        let mut visit = 1;
+        loop {
+            self.runs.set(self.runs.get() + 1);
+            let session = format!("sweep-{}", self.runs.get());
+            let invocation = Invocation::begin(session, self.world.now(), Duration::from_mins(14));
+            let (sweep, account) = (self.sweep(), account());
+            let swept =
+                Box::pin(sweep.account(&account, Some("prod"), &self.policy, visit, &invocation)).await;
+            match swept {
+                Err(SweepError::ReportInTheMaking { .. }) => {
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                }
+                swept => return swept,
+            }
+            visit += 1;
+        }
+    }
+
+    /// Sweeps once a day for so many days; gives what the last one did.
+    async fn days(&self, days: u32) -> Swept {
+        let mut last = None;
+        for _ in 0..days {
+            tokio::time::sleep(DAY).await;
+            let swept = self.run().await.unwrap();
+            assert_eq!(swept.troubles, [], "on {}", self.world.now());
+            last = Some(swept);
+        }
+        last.unwrap()
+    }
+
+    fn iam_calls(&self) -> usize {
+        self.world.aws.calls().list().iter().filter(|call| call.service == Service::Iam).count()
+    }
+
+    fn age_days(&self) -> i64 {
+        let born: Timestamp = "2026-05-04T09:12:33Z".parse().unwrap();
+        self.world.now().duration_since(born).as_hours() / 24
+    }
+
+    async fn status(&self) -> Status {
+        let members =
+            keytide_aws::inventory::Inventory::direct(&self.world.aws.sdk_config_in(PROD), &account());
+        let keys = members.keys_of("alice").await.unwrap().unwrap();
+        keys.into_iter().find(|key| key.key_id == KEY).unwrap().status
+    }
+}
+
+fn account() -> AccountId {
+    PROD.parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn ninety_one_days_from_the_first_notice_to_the_disable() {
+    let tide = Tide::new("enforce").await;
+    let baseline = tide.run().await.unwrap();
+    assert_eq!(baseline.troubles, []);
+    assert!(baseline.plan.is_baseline);
+    assert!(tide.world.slack.messages().is_empty(), "a baseline is silent: {}", tide.world.all_said());
+    assert_eq!(tide.world.story_of(KEY).await.facts.len(), 1);
+
+    tide.days(75).await;
+    assert!(tide.world.slack.messages().is_empty(), "{}", tide.world.all_said());
+    for (day, messages) in [(76, 1), (81, 2), (86, 3)] {
+        tide.days(u32::try_from(day - tide.age_days()).unwrap()).await;
+        assert_eq!(tide.age_days(), day);
+        assert_eq!(tide.world.owner_texts().len(), messages, "day {day}: {:?}", tide.world.owner_texts());
+        assert_eq!(tide.world.channel_texts().len(), messages);
+        assert!(tide.world.owner_texts().last().unwrap().contains("Aug"), "{:?}", tide.world.owner_texts());
+    }
+    tide.days(4).await;
+    assert_eq!((tide.status().await, tide.age_days()), (Status::Active, 90));
+    tide.world.aws.trail().start();
+    let last = tide.days(1).await;
+    assert_eq!(last.disabled, [(KEY.to_owned(), true)]);
+    assert_eq!(tide.status().await, Status::Inactive);
+    let story = tide.world.story_of(KEY).await;
+    assert_eq!(story.key.as_ref().unwrap().value.standing_word(), "Inactive");
+    assert!(
+        story.deliveries.iter().all(|delivery| matches!(delivery.value.state, DeliveryState::Done { .. }))
+    );
+    assert_eq!(tide.world.owner_texts().len(), 4, "{:?}", tide.world.owner_texts());
+    assert_eq!(tide.world.channel_texts().len(), 4);
+
+    // The echo of our own disable is recorded, and quiet.
+    let echoes = tide.world.aws.trail().take();
+    assert_eq!(echoes.len(), 1);
+    tide.world.receive(&echoes[0], 1).await.unwrap().unwrap();
+    assert_eq!(tide.world.channel_texts().len(), 4, "{:?}", tide.world.channel_texts());
+
+    // And nothing more, ever.
+    let after = tide.days(30).await;
+    assert!(after.plan.notices.is_empty() && after.plan.disables.is_empty());
+    assert_eq!(tide.world.slack.messages().len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_sweep_of_a_day_changes_nothing() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    tide.days(76).await;
+    let before = (tide.world.slack.messages().len(), tide.world.story_of(KEY).await);
+    let again = tide.run().await.unwrap();
+    assert!(again.plan.notices.is_empty() && again.plan.disables.is_empty(), "{}", again.plan);
+    let after = (tide.world.slack.messages().len(), tide.world.story_of(KEY).await);
+    assert_eq!(
+        (before.0, &before.1.facts, &before.1.deliveries),
+        (after.0, &after.1.facts, &after.1.deliveries)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_no_event_told_of_is_alerted_by_the_next_sweep_once() {
+    let tide = Tide::new("notify").await;
+    tide.run().await.unwrap();
+    let silent = "AKIATIDEWATERSILENT1";
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    tide.world.aws.iam().add_access_key(PROD, "alice", silent, tide.world.now(), KeyStatus::Active).unwrap();
+    tide.days(3).await;
+    assert_eq!((tide.world.channel_texts().len(), tide.world.owner_texts().len()), (1, 1));
+    let story = tide.world.story_of(silent).await;
+    assert_eq!((story.facts.len(), story.deliveries.len()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slack_down_on_a_notice_day_moves_the_day_and_never_skips_a_notice() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    tide.days(85).await;
+    tide.world.slack.set_down(true);
+    for _ in 0..3 {
+        tokio::time::sleep(DAY).await;
+        let swept = tide.run().await.unwrap();
+        assert!(!swept.troubles.is_empty() && swept.disabled.is_empty());
+    }
+    tide.world.slack.set_down(false);
+    let told = tide.days(1).await;
+    assert_eq!((told.told, tide.age_days()), (1, 89));
+    let last = tide.days(4).await;
+    assert!(last.disabled.is_empty(), "told on day 89, it lives to day 94");
+    assert_eq!(tide.days(1).await.disabled.len(), 1);
+    assert_eq!(tide.age_days(), 94);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_halt_and_an_exemption_are_read_last() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    let now = tide.world.now();
+    let halt = Halt { reason: "an incident".to_owned(), author: "arn:aws:iam::1:role/x".to_owned(), at: now };
+    tide.world.ledger().set_halt(&halt).await.unwrap();
+    let held = tide.days(1).await;
+    assert_eq!(held.plan.held[0].by, HeldBy::Halt("an incident".to_owned()));
+    tide.world.ledger().lift_halt().await.unwrap();
+    let exemption = Exemption {
+        reason: "migration".to_owned(),
+        author: "arn:aws:iam::1:role/x".to_owned(),
+        granted_at: tide.world.now(),
+        until: tide.world.now().checked_add(SignedDuration::from_hours(20 * 24)).unwrap(),
+    };
+    assert!(tide.world.ledger().save_exemption(&account(), KEY, &exemption, 0).await.unwrap());
+    let exempt = tide.days(5).await;
+    assert!(exempt.plan.disables.is_empty() && exempt.plan.held.is_empty());
+    assert_eq!(tide.status().await, Status::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_does_not_agree_with_aws_disables_nothing() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tide.world.aws.set_clock_skew(SignedDuration::from_mins(6));
+    let held = tide.days(1).await;
+    assert_eq!(held.refused.len(), 1);
+    assert_eq!(held.refused[0].by, HeldBy::Clock);
+    assert_eq!(tide.status().await, Status::Active);
+    tide.world.aws.set_clock_skew(SignedDuration::from_mins(4));
+    assert_eq!(tide.days(1).await.disabled.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_iam_does_not_show_in_time_is_unconfirmed_and_looked_at_again() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tide.world.aws.faults().set_iam_delay(Duration::from_mins(5));
+    let last = tide.days(1).await;
+    assert_eq!(last.disabled, [(KEY.to_owned(), false)]);
+    assert!(tide.world.all_said().contains("not"), "{}", tide.world.all_said());
+    let next = tide.days(1).await;
+    assert!(next.disabled.is_empty());
+    assert_eq!(tide.status().await, Status::Inactive);
+    assert_eq!(tide.world.story_of(KEY).await.key.unwrap().value.standing_word(), "Inactive");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_cannot_be_entered_closes_nothing() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    let before = tide.world.story_of(KEY).await;
+    tide.world.aws.faults().plan(|call| (call.service == Service::Sts).then_some(Fault::ServerError));
+    for _ in 0..3 {
+        tokio::time::sleep(DAY).await;
+        assert!(matches!(tide.run().await, Err(SweepError::Unreadable(_))));
+    }
+    assert_eq!(tide.world.story_of(KEY).await, before);
+    tide.world.aws.faults().clear();
+    tide.days(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_gone_is_closed_after_a_day_and_reopened_on_sight() {
+    let tide = Tide::new("notify").await;
+    tide.run().await.unwrap();
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    tide.world.aws.iam().delete_access_key(PROD, KEY).unwrap();
+    tide.days(1).await;
+    let word =
+        async |tide: &Tide| tide.world.story_of(KEY).await.key.unwrap().value.standing_word().to_owned();
+    assert_eq!(word(&tide).await, "Active", "once is not enough");
+    tide.days(1).await;
+    assert_eq!(word(&tide).await, "Gone");
+}
+
+/// Calls in steady state: the report alone, then what is due.
+#[tokio::test(start_paused = true)]
+async fn in_steady_state_an_account_costs_three_calls_and_a_due_key_four() {
+    let tide = Tide::new("notify").await;
+    tide.run().await.unwrap();
+    let mut dearest_but_one = Vec::new();
+    for _ in 0..7 {
+        tide.world.aws.calls().restart();
+        tide.days(1).await;
+        dearest_but_one.push(tide.iam_calls());
+    }
+    // On one day of the week everybody is listed.
+    dearest_but_one.sort_unstable();
+    dearest_but_one.pop();
+    assert!(dearest_but_one.iter().all(|calls| *calls <= 3), "{dearest_but_one:?}");
+    tide.days(u32::try_from(75 - tide.age_days()).unwrap()).await;
+    tide.world.aws.calls().restart();
+    let due = tide.days(1).await;
+    assert_eq!(due.told, 1);
+    assert!(tide.iam_calls() <= 3 + 4, "{:?}", tide.world.aws.calls().list());
+}
+
+/// Where a sweep's fault may leave things: the next sweep mends it, and no rule is broken meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_fault_at_every_single_call_of_a_sweep_loses_nothing_and_disables_nothing_wrongly() {
+    let mut faults = 0_u64;
+    for (day, kinds) in
+        [(76, &[Fault::ServerError, Fault::TimeoutAfter][..]), (91, &[Fault::TimeoutAfter][..])]
+    {
+        for kind in kinds {
+            let mut number = 1;
+            loop {
+                let tide = Tide::new("enforce").await;
+                tide.run().await.unwrap();
+                for stop in [75_i64, 76, 81, 86, 90] {
+                    if stop < day {
+                        let days = u32::try_from(stop - tide.age_days()).unwrap();
+                        // Days on which nothing is due are left out: a sweep catches up.
+                        tokio::time::sleep(DAY * days.saturating_sub(1)).await;
+                        tide.days(1).await;
+                    }
+                }
+                tokio::time::sleep(DAY).await;
+                tide.world.aws.calls().restart();
+                tide.world.aws.faults().at_call(number, *kind);
+                let first = tide.run().await;
+                let made = tide.world.aws.calls().total();
+                tide.world.aws.faults().clear();
+                // The queue brings it back, and a lease runs out.
+                tokio::time::sleep(Duration::from_mins(30)).await;
+                let second = tide.run().await.unwrap();
+                assert_eq!(second.troubles, [], "call {number}, {kind:?}, after {first:?}");
+                let story = tide.world.story_of(KEY).await;
+                let open = story.deliveries.iter().filter(|delivery| !delivery.value.state.is_finished());
+                assert_eq!(open.count(), 0, "call {number}, {kind:?}: {:?}", story.deliveries);
+                let (owner, channel) = (tide.world.owner_texts().len(), tide.world.channel_texts().len());
+                let expected = if day == 76 { 1 } else { 4 };
+                assert!(
+                    owner >= expected && channel >= expected,
+                    "call {number}, {kind:?}: {owner}, {channel}"
+                );
+                assert!(
+                    owner <= expected + 1 && channel <= expected + 2,
+                    "call {number}, {kind:?}: {owner}, {channel}"
+                );
+                let wanted = if day == 91 { Status::Inactive } else { Status::Active };
+                assert_eq!(tide.status().await, wanted, "call {number}, {kind:?}");
+                faults += 1;
+                if number >= made {
+                    break;
+                }
+                number += 1;
+            }
+        }
+    }
+    println!("{faults} faults at single calls of a sweep");
+    assert!(faults > 60, "{faults}");
+}
