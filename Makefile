@@ -42,6 +42,7 @@ fuzz: $(TOOLS)/bin/cargo-fuzz-$(FUZZ_VERSION) ## the reader against whatever com
 
 functions: ## the Lambda functions, small, as they are deployed
 	$(CARGO) build --locked --profile lambda -p keytide-watcher
+	$(CARGO) build --locked --profile lambda -p keytide-sweeper
 
 man: ## the manual page, into target/man
 	mkdir -p target/man

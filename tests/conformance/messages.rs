@@ -282,7 +282,10 @@ fn other_messages(text: &str) -> Vec<(String, Message)> {
         ("policy", policy_applied(text, Some(text), text, &lines, now())),
         ("first-policy", policy_applied(text, None, text, &[], now())),
         ("exemption", exemption_added(&prod(), text, text, &exemption, &accounts)),
-        ("exemption-removed", exemption_removed(&prod(), text, text, &exemption, text, &accounts, now())),
+        (
+            "exemption-removed",
+            exemption_removed(&prod(), text, text, &exemption, (text, text), &accounts, now()),
+        ),
         ("halt", halted(text, text, now())),
         ("resumption", resumed(text, text, now())),
         ("approval", approved(&prod(), text, text, 3, &accounts, now())),

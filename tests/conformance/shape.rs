@@ -41,7 +41,9 @@ fn adapters_do_not_know_their_users() {
         ("keytide-aws", ["keytide-slack", "keytide-app", "keytide-local"]),
         ("keytide-slack", ["keytide-aws", "keytide-app", "keytide-local"]),
         ("keytide-app", ["keytide-local", "keytide-watcher", "keytide"]),
+        ("keytide-app", ["keytide-local", "keytide-sweeper", "keytide"]),
         ("keytide-watcher", ["keytide-local", "keytide", "dynoxide-rs"]),
+        ("keytide-sweeper", ["keytide-local", "keytide", "dynoxide-rs"]),
     ] {
         let tree = tree(package);
         for banned in banned {
@@ -52,14 +54,15 @@ fn adapters_do_not_know_their_users() {
 
 #[test]
 fn a_function_carries_one_tls_stack_and_no_engineers_logins() {
-    let watcher = tree("keytide-watcher");
-    for single in ["hyper", "h2", "rustls", "hyper-rustls", "tokio-rustls", "aws-lc-rs", "http"] {
-        let versions: Vec<&String> =
-            watcher.iter().filter(|package| package.split(' ').next() == Some(single)).collect();
-        let expected = 1;
-        assert_eq!(versions.len(), expected, "{single}: {versions:?}");
-    }
-    for banned in ["ring", "openssl", "native-tls", "aws-sdk-sso", "aws-sdk-ssooidc", "aws-sdk-signin"] {
-        assert!(!names(&watcher).contains(banned), "the watcher carries {banned}");
+    for function in ["keytide-watcher", "keytide-sweeper"] {
+        let tree = tree(function);
+        for single in ["hyper", "h2", "rustls", "hyper-rustls", "tokio-rustls", "aws-lc-rs", "http"] {
+            let versions: Vec<&String> =
+                tree.iter().filter(|package| package.split(' ').next() == Some(single)).collect();
+            assert_eq!(versions.len(), 1, "{function}, {single}: {versions:?}");
+        }
+        for banned in ["ring", "openssl", "native-tls", "aws-sdk-sso", "aws-sdk-ssooidc", "aws-sdk-signin"] {
+            assert!(!names(&tree).contains(banned), "{function} carries {banned}");
+        }
     }
 }

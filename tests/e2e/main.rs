@@ -3,11 +3,14 @@
 
 mod burst;
 mod cli;
+mod decide;
 mod faults;
 mod inventory;
 mod ledger;
 mod outage;
+mod scan;
 mod sweep;
+mod sweep_cli;
 mod watch;
 mod watcher;
 mod world;

@@ -42,7 +42,7 @@ impl Tide {
         Self { world, policy, runs: 0.into() }
     }
 
-    fn sweep(&self) -> Sweep<SlackSim> {
+    pub(crate) fn sweep(&self) -> Sweep<SlackSim> {
         let config = self.world.aws.sdk_config();
         let reach = RoleReach {
             partition: "aws".to_owned(),
@@ -89,7 +89,7 @@ impl Tide {
     }
 
     /// Sweeps once a day for so many days; gives what the last one did.
-    async fn days(&self, days: u32) -> Swept {
+    pub(crate) async fn days(&self, days: u32) -> Swept {
         let mut last = None;
         for _ in 0..days {
             tokio::time::sleep(DAY).await;
@@ -104,12 +104,12 @@ impl Tide {
         self.world.aws.calls().list().iter().filter(|call| call.service == Service::Iam).count()
     }
 
-    fn age_days(&self) -> i64 {
+    pub(crate) fn age_days(&self) -> i64 {
         let born: Timestamp = "2026-05-04T09:12:33Z".parse().unwrap();
         self.world.now().duration_since(born).as_hours() / 24
     }
 
-    async fn status(&self) -> Status {
+    pub(crate) async fn status(&self) -> Status {
         let members =
             keytide_aws::inventory::Inventory::direct(&self.world.aws.sdk_config_in(PROD), &account());
         let keys = members.keys_of("alice").await.unwrap().unwrap();

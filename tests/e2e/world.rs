@@ -30,12 +30,12 @@ pub(crate) const CHANNEL: &str = "C0INFRA001";
 pub(crate) const ALICE: &str = "U0ALICE01";
 pub(crate) const TOKEN: &str = "xoxb-only-for-tests";
 pub(crate) const KEY: &str = "AKIATIDEWATERALICE77";
-const TABLE: &str = "keytide";
+pub(crate) const TABLE: &str = "keytide";
 pub(crate) const EXTERNAL_ID: &str = "tidewater-7";
 /// When the stories begin.
 pub(crate) const START: &str = "2026-05-04T09:12:40Z";
 /// What the reader role may do.
-const READER_MAY: [&str; 6] = [
+pub(crate) const READER_MAY: [&str; 6] = [
     "iam:GenerateCredentialReport",
     "iam:GetCredentialReport",
     "iam:ListUsers",

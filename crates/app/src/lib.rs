@@ -2,13 +2,18 @@
 //!
 //! - [`watch`]: one event → the ledger → its deliveries.
 //! - [`deliver`]: one delivery, claimed, made and recorded; and what happens when there are too many.
+//! - [`sweep`]: one account, looked at, planned and carried out.
+//! - [`run`]: every account swept once a day, and one digest of it all.
+//! - [`decide`]: what people decide, written together with the message about it.
 //!
-//! Both take an [`Invocation`], which is where time comes from, and report what they did; logging and
+//! All take an [`Invocation`], which is where time comes from, and report what they did; logging and
 //! metrics are the caller's.
 
+pub mod decide;
 pub mod deliver;
 mod invocation;
 mod join;
+pub mod run;
 pub mod sweep;
 mod token;
 pub mod watch;

@@ -7,7 +7,7 @@
 //! 3. [`member`]: sessions in member accounts, by which the next three speak with IAM.
 //! 4. [`directory`]: one user, within seconds, for an alert. [`inventory`]: a whole account, for the sweep.
 //! 5. [`disabler`]: the only part that changes anything in an account, and the only thing that it can do.
-//! 6. [`accounts`]: which accounts there are. [`secrets`]: Slack's token.
+//! 6. [`accounts`]: which accounts there are. [`queue`]: where a run puts them. [`secrets`]: Slack's token.
 
 pub mod accounts;
 pub mod directory;
@@ -16,6 +16,7 @@ mod failure;
 pub mod inventory;
 pub mod ledger;
 pub mod member;
+pub mod queue;
 pub mod secrets;
 mod users;
 

@@ -7,14 +7,20 @@ use clap_complete::Shell;
 use jiff::Timestamp;
 use keytide_core::{AccountId, AccountNames, owner::SlackId};
 
-use crate::policy;
+use crate::{
+    decide, policy,
+    scan::{self, ScanArgs},
+    sweep::{self, SweepArgs},
+    upcoming::{self, UpcomingArgs},
+};
 
 const ENVIRONMENT_AND_EXIT_CODES: &str = "\
 Environment:
-  KEYTIDE_SLACK_TOKEN  Slack's bot token (xoxb-…), for `ingest --post` only; there is no flag for it
+  KEYTIDE_SLACK_TOKEN  Slack's bot token (xoxb-…), for --post only; there is no flag for it
   KEYTIDE_CHANNEL      the channel's id (C…), where --channel does not give it
   KEYTIDE_SLACK_URL    where Slack is, for tests (default https://slack.com/api/)
   NO_COLOR             set to anything: no colour
+  USER                 the author of decisions in a ledger that is a file
   AWS_PROFILE and all else that AWS's own tools read, where a command uses AWS
 
 Exit codes:
@@ -58,9 +64,35 @@ pub(crate) enum Command {
     /// Look into a ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Say what a sweep of the accounts would do; with --apply, do it
+    #[command(after_long_help = sweep::SWEEP_EXAMPLES)]
+    Sweep(Box<SweepArgs>),
+    /// Stop all disabling, in every account, until `keytide resume`; notices still go out
+    Halt(decide::ReasonArgs),
+    /// Lift the halt
+    Resume(decide::ReasonArgs),
+    /// Let one plan through beyond its account's cap
+    #[command(after_long_help = decide::APPROVE_EXAMPLES)]
+    Approve(Box<decide::ApproveArgs>),
+    /// Exempt a key for a while, end that, or list who is exempt
+    ///
+    /// An exemption needs an end, 180 days ahead at most, and a reason; the channel is told of it. A week before
+    /// it ends the owner is told, and its end begins the key's notices anew.
+    #[command(subcommand)]
+    Exempt(decide::ExemptCommand),
     /// Check a policy file, or ask what it says of a user
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Look at one AWS account's keys: age, owner, last use, and what a policy would do; nothing is written
+    ///
+    /// Needs read-only credentials to the account (AWS's policy `SecurityAudit`) and nothing else: no ledger, no Slack. Shows
+    /// every access key, an age histogram, what is over age, unused or ownerless, root's keys, and what the
+    /// built-in policy would do today and in the next 30 days if the account were in enforce.
+    #[command(after_long_help = scan::EXAMPLES)]
+    Scan(ScanArgs),
+    /// Say what is coming, by date, from the ledger: notices, disables, ends of exemptions
+    #[command(after_long_help = upcoming::EXAMPLES)]
+    Upcoming(UpcomingArgs),
     /// Print a shell's completions: `source <(keytide completions bash)`
     Completions {
         /// The shell
@@ -289,6 +321,16 @@ pub(crate) enum PolicyCommand {
     /// Say how a user's keys are treated: by which rule, on which dates, and what would stop a disable
     #[command(after_long_help = POLICY_EXPLAIN_EXAMPLES)]
     Explain(PolicyExplainArgs),
+    /// Say what a policy file would change for today's keys; nothing is stored
+    ///
+    /// Every key in the ledger is held against the policy in force and against the file: which keys get other
+    /// dates or another rule, and which are newly due. AWS is not asked, apart from the ledger.
+    Try(decide::PolicyFileArgs),
+    /// Put a policy file in force, after showing what it changes
+    ///
+    /// Its text, its hash and its author go into the ledger, and the channel is told; earlier policies stay. An
+    /// account that it brings into enforce begins anew: no notice from before licenses a disable.
+    Apply(decide::PolicyApplyArgs),
 }
 
 const POLICY_EXPLAIN_EXAMPLES: &str = "\

@@ -66,7 +66,7 @@ pub(crate) async fn run(
     now: Timestamp,
     output: &mut Output,
 ) -> Result<Ended, Trouble> {
-    let posting = posting(args, environment)?;
+    let posting = posting(args.post, args.channel.clone(), environment)?;
     let in_dynamodb = matches!(args.ledger.ledger, LedgerChoice::DynamoDb(_));
     let aws = if in_dynamodb || args.reader_role.is_some() {
         Some(store::open_aws(&args.ledger).await?)
@@ -141,18 +141,22 @@ fn since(now: Timestamp) -> Timestamp {
 }
 
 /// Where to post, with what.
-struct Posting {
-    token: Token,
-    channel: String,
-    web: WebApi,
+pub(crate) struct Posting {
+    pub(crate) token: Token,
+    pub(crate) channel: String,
+    pub(crate) web: WebApi,
 }
 
 /// All that `--post` needs, or everything that is missing.
-fn posting(args: &IngestArgs, environment: Environment) -> Result<Option<Posting>, Trouble> {
-    if !args.post {
+pub(crate) fn posting(
+    is_wanted: bool,
+    channel: Option<String>,
+    environment: Environment,
+) -> Result<Option<Posting>, Trouble> {
+    if !is_wanted {
         return Ok(None);
     }
-    let channel = args.channel.clone().or(environment.channel);
+    let channel = channel.or(environment.channel);
     let is_channel = |text: &str| {
         text.len() > 5
             && text.starts_with(['C', 'G'])
@@ -183,7 +187,7 @@ fn posting(args: &IngestArgs, environment: Environment) -> Result<Option<Posting
 }
 
 /// The Slack of who does not post: there is none, so nothing can be posted by mistake.
-struct NoSlack;
+pub(crate) struct NoSlack;
 
 impl Post for NoSlack {
     async fn post(&self, _: &Token, _: Call) -> Result<Answer, NoAnswer> {
@@ -528,7 +532,8 @@ fn tell_record(origin: &Origin, record: &Record, plan: &Plan, counts: &mut Count
         | FactBody::Owner { .. }
         | FactBody::OwnRole { .. }
         | FactBody::Observed { .. }
-        | FactBody::Disabled { .. } => {}
+        | FactBody::Disabled { .. }
+        | FactBody::Decided { .. } => {}
     }
     let is_news = !record.known_before || !record.sent.is_empty();
     if plan.quiet || !is_news || !output.is_open() {

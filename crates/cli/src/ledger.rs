@@ -5,6 +5,7 @@ use keytide_aws::{
     Failure,
     ledger::{History, Ledger, Place, Versioned},
 };
+use keytide_core::plan::News;
 use keytide_core::{
     AccountId,
     cloudtrail::{Call, KeyChange, Subject},
@@ -156,6 +157,12 @@ impl<'a> Row<'a> {
 
 fn slack_id_of(key: &Key) -> Option<&str> {
     key.owner.as_ref().and_then(|owner| owner.tags.slack_id()).map(keytide_core::owner::SlackId::as_str)
+}
+
+/// Keys, a line each, as they stand at `now`.
+pub(crate) fn key_table_of(keys: &[Key], now: Timestamp) -> String {
+    let rows: Vec<Row<'_>> = keys.iter().map(|key| Row::of(key, now)).collect();
+    key_table(&rows)
 }
 
 fn key_table(rows: &[Row<'_>]) -> String {
@@ -390,7 +397,11 @@ pub(crate) fn fact_table(history: &History) -> String {
         vec![
             fact.body.at().map_or_else(|| "-".to_owned(), time),
             deed(&fact.body),
-            call.map_or_else(|| "-".to_owned(), |call| shown(&call.actor.display_name(), 24)),
+            match (&fact.body, call) {
+                (FactBody::Disabled { .. } | FactBody::Observed { .. }, _) => "keytide".to_owned(),
+                (_, Some(call)) => shown(&call.actor.display_name(), 17),
+                (_, None) => "-".to_owned(),
+            },
             circumstances,
             told(history, fact),
         ]
@@ -407,7 +418,8 @@ fn call_of(body: &FactBody) -> Option<&Call> {
         FactBody::OwnRole { .. }
         | FactBody::Unreadable { .. }
         | FactBody::Observed { .. }
-        | FactBody::Disabled { .. } => None,
+        | FactBody::Disabled { .. }
+        | FactBody::Decided { .. } => None,
     }
 }
 
@@ -433,13 +445,19 @@ fn deed(body: &FactBody) -> String {
         }
         FactBody::Unreadable { partial } => format!("unreadable: {}", shown(&partial.reason, 60)),
         FactBody::Observed { observed } => {
+            if observed.news.contains(&News::Found) {
+                return "found by a sweep".to_owned();
+            }
             let news: Vec<String> = observed.news.iter().map(|news| shown(&news.to_string(), 60)).collect();
             format!("seen by a sweep: {}", news.join("; "))
         }
         FactBody::Disabled { disabled } => match disabled.seen {
-            SeenAfter::Inactive => "disabled by keytide".to_owned(),
-            SeenAfter::Unconfirmed => "disabled by keytide, unconfirmed".to_owned(),
+            SeenAfter::Inactive => "disabled".to_owned(),
+            SeenAfter::Unconfirmed => "disabled, unconfirmed".to_owned(),
         },
+        FactBody::Decided { decision } => {
+            format!("{}, by {}", decision.describe(), shown(&decision.author, 80))
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Read in this order: [`args`] for what there is, [`explain`] for the shortest way through, [`ingest`] for
 //! the whole one, [`demo`] for a world to try it in. [`input`] and [`split`] turn whatever is given into
-//! events; [`store`] opens ledgers; [`policy`] reads policy files; everything is printed by [`output`].
+//! events; [`store`] opens ledgers; [`policy`] reads policy files. [`sweep`] is what runs every day, [`decide`]
+//! what people decide over it. Everything is printed by [`output`].
 
 mod args;
+mod decide;
 mod demo;
 mod explain;
 mod ingest;
@@ -12,8 +14,11 @@ mod input;
 mod ledger;
 mod output;
 mod policy;
+mod scan;
 mod split;
 mod store;
+mod sweep;
+mod upcoming;
 
 use std::{
     io::{self, Write as _},
@@ -25,7 +30,7 @@ use jiff::Timestamp;
 use keytide_slack::Token;
 
 use crate::{
-    args::{Arguments, Command},
+    args::{Arguments, Command, PolicyCommand},
     output::Output,
 };
 
@@ -62,10 +67,12 @@ struct Environment {
     channel: Option<String>,
     slack_url: Option<String>,
     no_color: bool,
+    /// The operating system's name for whoever runs this.
+    user: Option<String>,
 }
 
 impl Environment {
-    /// Reads `KEYTIDE_SLACK_TOKEN`, `KEYTIDE_CHANNEL`, `KEYTIDE_SLACK_URL` and `NO_COLOR`. A variable that
+    /// Reads `KEYTIDE_SLACK_TOKEN`, `KEYTIDE_CHANNEL`, `KEYTIDE_SLACK_URL`, `NO_COLOR` and `USER`. A variable that
     /// is set to nothing counts as not set.
     fn from_env() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one documented from_env of this program")]
@@ -75,6 +82,7 @@ impl Environment {
             channel: variable("KEYTIDE_CHANNEL").map(|text| text.trim().to_owned()),
             slack_url: variable("KEYTIDE_SLACK_URL"),
             no_color: variable("NO_COLOR").is_some(),
+            user: variable("USER"),
         }
     }
 }
@@ -118,7 +126,20 @@ fn run(
         Command::Explain(args) => Ok(explain::run(args, output)),
         Command::Ingest(args) => in_runtime(ingest::run(args, environment, now, output)),
         Command::Ledger(command) => in_runtime(ledger::run(command, now, output)),
+        Command::Sweep(args) => in_runtime(sweep::run(args, environment, now, output)),
+        Command::Halt(args) => in_runtime(decide::halt(args, environment, now, output)),
+        Command::Resume(args) => in_runtime(decide::resume(args, environment, now, output)),
+        Command::Approve(args) => in_runtime(decide::approve(args, environment, now, output)),
+        Command::Exempt(command) => in_runtime(decide::exempt(command, environment, now, output)),
+        Command::Policy(PolicyCommand::Try(args)) => {
+            in_runtime(decide::try_policy(args, environment, now, output))
+        }
+        Command::Policy(PolicyCommand::Apply(args)) => {
+            in_runtime(decide::apply_policy(args, environment, now, output))
+        }
         Command::Policy(command) => policy::run(command, now, output),
+        Command::Scan(args) => in_runtime(scan::run(args, now, output)),
+        Command::Upcoming(args) => in_runtime(upcoming::run(args, now, output)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "keytide", &mut script);

@@ -101,11 +101,17 @@ impl Output {
 
     /// Shows from now on how many events are done, if standard error is a terminal.
     pub(crate) fn start_progress(&mut self) {
+        self.start_progress_of("events");
+    }
+
+    /// The same, of other things.
+    pub(crate) fn start_progress_of(&mut self, things: &str) {
         if self.bar.is_some() || !io::stderr().is_terminal() {
             return;
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {msg}") {
+        let template = format!("{{spinner}} {{human_pos}} {things}, {{per_sec}}, {{msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));

@@ -33,15 +33,24 @@ pub(crate) fn run(command: &PolicyCommand, now: Timestamp, output: &mut Output) 
             };
             output.print(&explanation(&policy, args, now));
         }
+        // They need the ledger: `decide`.
+        PolicyCommand::Apply(_) | PolicyCommand::Try(_) => {
+            return Err(Trouble::Failed("policy: the ledger was not opened: please report this".to_owned()));
+        }
     }
     Ok(Ended::Done)
 }
 
 /// Reads a policy file; each of its problems is a line on standard error.
 fn read(file: &Path, output: &mut Output) -> Result<Policy, Trouble> {
+    read_with_text(file, output).map(|(_, policy)| policy)
+}
+
+/// Reads a policy file, and gives its text too.
+pub(crate) fn read_with_text(file: &Path, output: &mut Output) -> Result<(String, Policy), Trouble> {
     let name = shown(&file.to_string_lossy(), 300);
     let text = read_text(file).map_err(|why| Trouble::Usage(format!("{name} {why}")))?;
-    Policy::parse(&text).map_err(|problems| {
+    let policy = Policy::parse(&text).map_err(|problems| {
         let problems = problems.as_slice();
         for problem in problems {
             let (found, expected) = (shown(&problem.found, 500), shown(&problem.expected, 500));
@@ -49,7 +58,8 @@ fn read(file: &Path, output: &mut Output) -> Result<Policy, Trouble> {
         }
         let count = counted(problems.len() as u64, "problem");
         Trouble::Usage(format!("{name} is no policy: {count}, each named above; nothing was done"))
-    })
+    })?;
+    Ok((text, policy))
 }
 
 fn read_text(file: &Path) -> Result<String, String> {

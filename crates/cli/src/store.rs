@@ -25,6 +25,10 @@ pub(crate) struct Aws {
     pub(crate) config: SdkConfig,
     /// Who that is, in words.
     pub(crate) words: String,
+    /// Who that is, as AWS names them.
+    pub(crate) arn: Option<String>,
+    /// The account that the credentials are of.
+    pub(crate) account: Option<String>,
 }
 
 /// An open ledger.
@@ -67,7 +71,13 @@ pub(crate) async fn open_aws(args: &LedgerArgs) -> Result<Aws, Trouble> {
         ))
     })?;
     let arn = identity.arn().unwrap_or("somebody without a name");
-    Ok(Aws { words: format!("{} ({source}), {}", shown(arn, 200), args.region), config })
+    let words = format!("{} ({source}), {}", shown(arn, 200), args.region);
+    Ok(Aws {
+        words,
+        arn: identity.arn().map(str::to_owned),
+        account: identity.account().map(str::to_owned),
+        config,
+    })
 }
 
 /// Opens the ledger and sees that it is one. A ledger in DynamoDB is never made here: it is part of the

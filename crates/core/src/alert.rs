@@ -9,6 +9,7 @@ use crate::{
         Actor, ActorKind, Call, FailedCall, KeyChange, KeyEvent, OwnerChange, OwnerEvent, Partial, Status,
         Subject,
     },
+    decision::Decision,
     delivery::{Delivery, DeliveryName, DeliveryState, Recipient, Stage},
     fact::SeenAfter,
     key::Key,

@@ -140,13 +140,17 @@ impl Decision {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
     /// The reason is too short.
-    #[error("the reason has {found} characters: expected {SHORTEST_REASON} or more, for whoever reads it later")]
+    #[error(
+        "the reason has {found} characters: expected {SHORTEST_REASON} or more, for whoever reads it later"
+    )]
     ShortReason {
         /// So many it has.
         found: usize,
     },
     /// The reason is too long.
-    #[error("the reason has {found} characters: expected {LONGEST_REASON} at most, since it is read in a message")]
+    #[error(
+        "the reason has {found} characters: expected {LONGEST_REASON} at most, since it is read in a message"
+    )]
     LongReason {
         /// So many it has.
         found: usize,
@@ -163,7 +167,9 @@ pub enum NotAllowed {
         now: Timestamp,
     },
     /// The exemption is too long.
-    #[error("an exemption until {until} is too long: expected {latest} at the latest, which is {LONGEST_EXEMPTION_DAYS} days from now")]
+    #[error(
+        "an exemption until {until} is too long: expected {latest} at the latest, which is {LONGEST_EXEMPTION_DAYS} days from now"
+    )]
     TooLong {
         /// The end that was asked for.
         until: Timestamp,

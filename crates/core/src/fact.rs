@@ -43,7 +43,7 @@ impl Untold {
         match self {
             Self::ByHand => "read by hand and not posted",
             Self::OldByHand => "old when read by hand, so not posted",
-            Self::Baseline => "found by the account's first sweep",
+            Self::Baseline => "first sweep",
         }
     }
 }

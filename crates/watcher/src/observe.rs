@@ -92,7 +92,7 @@ impl Report {
                 FactBody::OwnRole { partial } | FactBody::Unreadable { partial } => {
                     partial.event_name.clone()
                 }
-                FactBody::Observed { .. } | FactBody::Disabled { .. } => None,
+                FactBody::Observed { .. } | FactBody::Disabled { .. } | FactBody::Decided { .. } => None,
             },
             account: body.account().map(ToString::to_string),
             key_id: body.key_id().map(str::to_owned),

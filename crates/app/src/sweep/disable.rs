@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keytide_aws::{
-    disabler::Target,
+    disabler::{Disabler, DisablerSession, Target},
     ledger::{AccountRecord, Place, Recorded, Versioned},
 };
 use keytide_core::{
@@ -64,6 +64,12 @@ impl<P: Post> Sweep<P> {
             swept.troubles.push(trouble);
         }
         let planned = swept.plan.disables.clone();
+        let Some(disabler) = &self.disabler else {
+            swept.troubles.extend(planned.iter().map(|one| {
+                Trouble::of(&one.key_id, "it is due to be disabled, and this sweep cannot disable")
+            }));
+            return;
+        };
         for (number, disable) in planned.iter().enumerate() {
             if invocation.remaining() < LEAST_TIME {
                 let left = planned.len() - number;
@@ -72,7 +78,7 @@ impl<P: Post> Sweep<P> {
                 )));
                 return;
             }
-            match self.disable_one(observed, disable, policy, record, invocation).await {
+            match self.disable_one(disabler, observed, disable, (policy, record), invocation).await {
                 Ok(Went::Seen(seen)) => {
                     swept.disabled.push((disable.key_id.clone(), seen == SeenAfter::Inactive));
                 }
@@ -89,10 +95,10 @@ impl<P: Post> Sweep<P> {
 
     async fn disable_one(
         &self,
+        disabler: &Disabler,
         observed: &Observed,
         planned: &PlannedDisable,
-        policy: &Policy,
-        record: &AccountRecord,
+        (policy, record): (&Policy, &AccountRecord),
         invocation: &Invocation,
     ) -> Result<Went, Trouble> {
         let account = &observed.state.account;
@@ -121,7 +127,13 @@ impl<P: Post> Sweep<P> {
         };
         let target =
             Target { account: account.clone(), path: owner.path.clone(), name: planned.user.clone() };
-        let went = self.act(&target, &session_name, (&key.value, &state, planned, policy), invocation).await;
+        let session = disabler.session(&target, &session_name, invocation.now()).await;
+        let went = match session {
+            Ok(session) => {
+                self.act(&session, &session_name, (&key.value, &state, planned, policy), invocation).await
+            }
+            Err(failure) => Err(trouble(failure.to_string())),
+        };
         match &went {
             Ok(Went::Seen(seen)) => {
                 let recorded = self.record_disable(&place, planned, *seen, &session_name, invocation).await;
@@ -195,15 +207,13 @@ impl<P: Post> Sweep<P> {
 
     async fn act(
         &self,
-        target: &Target,
+        session: &DisablerSession,
         session_name: &str,
         (key, state, planned, policy): (&Key, &AccountState, &PlannedDisable, &Policy),
         invocation: &Invocation,
     ) -> Result<Went, Trouble> {
         let key_id = &planned.key_id;
         let trouble = |cause: String| Trouble::of(key_id, cause);
-        let session = self.disabler.session(target, session_name, invocation.now()).await;
-        let session = session.map_err(|failure| trouble(failure.to_string()))?;
         let agree = session.aws_clock_skew().is_some_and(|skew| skew.abs() <= CLOCKS_AGREE);
         if !agree {
             return Ok(Went::Held(HeldBy::Clock));

@@ -36,7 +36,7 @@ pub struct Sweep<P> {
     observer: Observer,
     ledger: Ledger,
     deliver: Deliver<P>,
-    disabler: Disabler,
+    disabler: Option<Disabler>,
 }
 
 /// What a sweep of one account did.
@@ -108,7 +108,12 @@ const TRIES: u32 = 6;
 impl<P: Post> Sweep<P> {
     /// With everything that a sweep needs.
     pub fn new(observer: Observer, ledger: Ledger, deliver: Deliver<P>, disabler: Disabler) -> Self {
-        Self { observer, ledger, deliver, disabler }
+        Self { observer, ledger, deliver, disabler: Some(disabler) }
+    }
+
+    /// Without anything that could disable: it tells and records.
+    pub fn without_disabler(observer: Observer, ledger: Ledger, deliver: Deliver<P>) -> Self {
+        Self { observer, ledger, deliver, disabler: None }
     }
 
     /// Sweeps one account; `visit` says how often that was tried in this run, this time included.

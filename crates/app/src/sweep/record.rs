@@ -27,11 +27,19 @@ impl<P: Post> Sweep<P> {
         account: &AccountId,
         invocation: &Invocation,
     ) -> Vec<Trouble> {
-        let unfinished = match self.ledger.unfinished(account, MOST_UNFINISHED).await {
-            Ok(unfinished) => unfinished,
-            Err(failure) => return vec![Trouble::general(failure)],
-        };
         let mut troubles = Vec::new();
+        let mut unfinished = Vec::new();
+        // What people decided for all accounts is nobody's in particular: whoever comes first tells of it.
+        let (of_account, of_all) = tokio::join!(
+            self.ledger.unfinished(account, MOST_UNFINISHED),
+            self.ledger.unfinished_of_organization(MOST_UNFINISHED),
+        );
+        for found in [of_account, of_all] {
+            match found {
+                Ok(found) => unfinished.extend(found),
+                Err(failure) => troubles.push(Trouble::general(failure)),
+            }
+        }
         for (place, delivery) in unfinished {
             let fact = match self.ledger.fact(&place, &delivery.value.fact_id).await {
                 Ok(Some(fact)) => fact,
@@ -43,7 +51,11 @@ impl<P: Post> Sweep<P> {
                 }
             };
             // An event's own message is first of all the watcher's, whose queue brings it back.
-            if !matches!(fact.body, FactBody::Observed { .. } | FactBody::Disabled { .. }) {
+            let is_ours = matches!(
+                fact.body,
+                FactBody::Observed { .. } | FactBody::Disabled { .. } | FactBody::Decided { .. }
+            );
+            if !is_ours {
                 continue;
             }
             let owner = self.owner_of(&place).await;

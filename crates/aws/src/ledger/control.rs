@@ -3,7 +3,7 @@
 //! Who may write a decision (an exemption, a halt, an approval, a policy) is told apart by partition keys, so
 //! that a policy of IAM can grant one and not the other (`dynamodb:LeadingKeys`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp, civil::Date};
@@ -45,6 +45,12 @@ pub struct AccountRecord {
     /// Who sweeps it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// Who posts the summary of its baseline now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_telling: Option<Lease>,
+    /// When the summary of its baseline was posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_told_at: Option<Timestamp>,
 }
 
 /// The right to sweep an account, for a while.
@@ -98,16 +104,36 @@ pub struct PolicyInForce {
     pub at: Timestamp,
 }
 
-/// One run over all accounts.
+/// One run over all accounts: of a date there is one at most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// When it began: its name.
+    /// The UTC date on which it began: its name.
+    pub date: Date,
+    /// When it began.
     pub began_at: Timestamp,
+    /// When the run before it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_at: Option<Timestamp>,
     /// The accounts expected, with their names.
     pub expected: BTreeMap<AccountId, String>,
-    /// Set once its digest was posted.
+    /// Accounts that the run before expected and this one does not: they left, were suspended or excluded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: BTreeMap<AccountId, String>,
+    /// Who puts its accounts on the queue now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queueing: Option<Lease>,
+    /// When all its accounts were on the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_at: Option<Timestamp>,
+    /// Who posts its digest now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telling: Option<Lease>,
+    /// When its digest was posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_at: Option<Timestamp>,
+    /// What its digest counted, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub totals: BTreeMap<String, u64>,
 }
 
 impl Ledger {
@@ -209,6 +235,13 @@ impl Ledger {
         self.document("POLICY", "CURRENT").await
     }
 
+    /// Every policy that was ever in force, oldest first.
+    pub async fn policies(&self) -> Result<Vec<PolicyInForce>, Failure> {
+        let mut found = self.query_partition("POLICY").await?;
+        found.retain(|item| items::text(item, "sk").is_some_and(|sort| sort.starts_with("APPLIED#")));
+        found.into_iter().map(|item| Ok(items::decode::<PolicyInForce>(item)?.value)).collect()
+    }
+
     /// Puts a policy into force over the version read, and keeps it among the earlier ones; `false` where
     /// somebody was faster.
     pub async fn save_policy(&self, policy: &PolicyInForce, over_version: u64) -> Result<bool, Failure> {
@@ -248,16 +281,90 @@ impl Ledger {
         }
     }
 
-    /// One run.
-    pub async fn run(&self, began_at: Timestamp) -> Result<Option<Versioned<Run>>, Failure> {
-        self.document("RUN", &began_at.to_string()).await
+    /// One run, read consistently.
+    pub async fn run(&self, date: Date) -> Result<Option<Versioned<Run>>, Failure> {
+        self.document("RUN", &date.to_string()).await
     }
 
-    /// Writes a run over the version read; `false` where somebody was faster.
-    pub async fn save_run(&self, run: &Run, over_version: u64) -> Result<bool, Failure> {
-        let mut item = items::encode_at("RUN", &run.began_at.to_string(), run, over_version + 1)?;
+    /// The latest runs, at most so many, the latest first, read consistently.
+    pub async fn latest_runs(&self, most: i32) -> Result<Vec<Versioned<Run>>, Failure> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(most)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S("RUN".to_owned()));
+        let page = query.send().await.map_err(|error| self.failure("Query of the latest runs", &error))?;
+        page.items.unwrap_or_default().into_iter().map(items::decode).collect()
+    }
+
+    /// Writes a run over the version read; `None` where somebody was faster.
+    pub async fn save_run(&self, run: &Run, over_version: u64) -> Result<Option<Versioned<Run>>, Failure> {
+        let mut item = items::encode_at("RUN", &run.date.to_string(), run, over_version + 1)?;
         item.insert("expires_at".to_owned(), items::number(items::seconds_after(run.began_at, RUN_KEPT)));
-        self.put_over(item, over_version, "a run").await
+        let saved = self.put_over(item, over_version, &format!("the run of {}", run.date)).await?;
+        Ok(saved.then(|| Versioned { value: run.clone(), version: over_version + 1 }))
+    }
+
+    /// What a run made of one account, read consistently.
+    pub async fn outcome<T: DeserializeOwned>(
+        &self,
+        date: Date,
+        account: &AccountId,
+    ) -> Result<Option<Versioned<T>>, Failure> {
+        self.document(&format!("RUN#{date}"), account.as_str()).await
+    }
+
+    /// What a run made of its accounts so far, read consistently.
+    pub async fn outcomes<T: DeserializeOwned>(&self, date: Date) -> Result<Vec<T>, Failure> {
+        let found = self.query_partition(&format!("RUN#{date}")).await?;
+        found.into_iter().map(|item| Ok(items::decode(item)?.value)).collect()
+    }
+
+    /// Writes what a run made of an account over the version read; `false` where somebody was faster.
+    pub async fn save_outcome(
+        &self,
+        date: Date,
+        account: &AccountId,
+        outcome: &impl Serialize,
+        over_version: u64,
+        now: Timestamp,
+    ) -> Result<bool, Failure> {
+        let mut item = items::encode_at(&format!("RUN#{date}"), account.as_str(), outcome, over_version + 1)?;
+        item.insert("expires_at".to_owned(), items::number(items::seconds_after(now, RUN_KEPT)));
+        self.put_over(item, over_version, &format!("the outcome of {account} in the run of {date}")).await
+    }
+
+    /// Marks an account as done with in a run, and gives all that are. The marks stand apart from the
+    /// outcomes, since every account's end reads them all.
+    pub async fn mark_done(
+        &self,
+        date: Date,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Result<BTreeSet<AccountId>, Failure> {
+        let partition = format!("RUN#{date}#DONE");
+        let expires = Some(items::seconds_after(now, RUN_KEPT));
+        self.put_document(&partition, account.as_str(), &BTreeMap::<String, String>::new(), expires).await?;
+        self.done(date).await
+    }
+
+    /// The accounts that a run is done with, read consistently.
+    pub async fn done(&self, date: Date) -> Result<BTreeSet<AccountId>, Failure> {
+        let marks = self.query_partition(&format!("RUN#{date}#DONE")).await?;
+        let ids = marks.iter().map(|item| items::text(item, "sk").unwrap_or_default());
+        ids.map(|id| {
+            AccountId::parse(id).map_err(|error| {
+                Failure::operators(
+                    format!("reading the accounts done in the run of {date}"),
+                    error.to_string(),
+                )
+            })
+        })
+        .collect()
     }
 
     /// Reads one item of these, consistently.
@@ -318,6 +425,16 @@ impl LedgerReader {
         self.0.account(account).await
     }
 
+    /// See [`Ledger::all_keys`].
+    pub async fn all_keys(&self) -> Result<Vec<Versioned<Key>>, Failure> {
+        self.0.all_keys().await
+    }
+
+    /// See [`Ledger::policy`].
+    pub async fn policy(&self) -> Result<Option<Versioned<PolicyInForce>>, Failure> {
+        self.0.policy().await
+    }
+
     /// See [`Ledger::open_keys`]: all of the account's.
     pub async fn open_keys(&self, account: &AccountId) -> Result<Vec<Versioned<Key>>, Failure> {
         self.0.open_keys(account, None).await
@@ -344,10 +461,14 @@ impl LedgerReader {
     }
 }
 
+pub(super) fn approval_expiry(approval: &Approval) -> u64 {
+    items::seconds_after(approval.at, APPROVAL_KEPT)
+}
+
 fn account_partition(account: &AccountId) -> String {
     format!("SWEEP#{account}")
 }
 
-fn exemption_partition(account: &AccountId) -> String {
+pub(super) fn exemption_partition(account: &AccountId) -> String {
     format!("EXEMPTION#{account}")
 }

@@ -25,6 +25,8 @@ pub(super) const SCHEMA: u64 = 1;
 pub(super) const KEY_SORT: &str = "KEY";
 pub(super) const FACT_PREFIX: &str = "EVENT#";
 pub(super) const DELIVERY_PREFIX: &str = "OUT#";
+/// What the unfinished deliveries about all accounts are found under.
+pub(super) const UNFINISHED_OF_ALL: &str = "organization";
 
 /// Closed keys and history are kept this long.
 const KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
@@ -55,6 +57,8 @@ pub enum Place {
         /// The account.
         account: AccountId,
     },
+    /// All accounts: for what people decide over them.
+    Organization,
     /// An event that belongs to nothing that could be read.
     Stray {
         /// Its id.
@@ -66,6 +70,7 @@ impl Place {
     /// Where a fact belongs.
     pub fn of(fact_id: &str, body: &FactBody) -> Self {
         match (body, body.account()) {
+            (FactBody::Decided { .. }, None) => Self::Organization,
             (_, None) => Self::Stray { fact_id: fact_id.to_owned() },
             // Whatever key it names: what could not be read is not part of a key's history.
             (FactBody::Unreadable { .. } | FactBody::OwnRole { .. }, Some(account)) => {
@@ -88,6 +93,7 @@ impl Place {
             Self::Key { account, key_id } => format!("KEY#{account}#{}", bounded(key_id)),
             Self::User { account, name } => format!("USER#{account}#{}", bounded(name)),
             Self::Account { account } => format!("ACCOUNT#{account}"),
+            Self::Organization => "ORGANIZATION".to_owned(),
             Self::Stray { fact_id } => format!("STRAY#{}", bounded(fact_id)),
         }
     }
@@ -98,6 +104,7 @@ impl Place {
             Self::Key { account, .. } | Self::User { account, .. } | Self::Account { account } => {
                 account.as_str()
             }
+            Self::Organization => UNFINISHED_OF_ALL,
             Self::Stray { .. } => "stray",
         }
     }
@@ -212,6 +219,7 @@ fn encode_place(place: &Place) -> AttributeValue {
         Place::Key { account, key_id } => ("key", Some(account), Some(key_id)),
         Place::User { account, name } => ("user", Some(account), Some(name)),
         Place::Account { account } => ("account", Some(account), None),
+        Place::Organization => ("organization", None, None),
         Place::Stray { fact_id } => ("stray", None, Some(fact_id)),
     };
     let mut parts = HashMap::from([("kind".to_owned(), AttributeValue::S(kind.to_owned()))]);
@@ -228,6 +236,7 @@ pub(super) fn place_of(item: &Item) -> Result<Place, Failure> {
         (Some("key"), Some(account), Some(key_id)) => Ok(Place::Key { account, key_id }),
         (Some("user"), Some(account), Some(name)) => Ok(Place::User { account, name }),
         (Some("account"), Some(account), _) => Ok(Place::Account { account }),
+        (Some("organization"), ..) => Ok(Place::Organization),
         (Some("stray"), _, Some(fact_id)) => Ok(Place::Stray { fact_id }),
         _ => Err(unreadable(item, "its place names no key, user, account or stray event")),
     }

@@ -5,6 +5,7 @@
 //! none: who loses a race reads again and decides again. Indexes find; a consistent read decides.
 
 mod control;
+mod decide;
 mod items;
 mod table;
 
@@ -28,6 +29,7 @@ use keytide_core::{
 use self::items::{Item, UNREAD, decode_delivery, decode_fact, decode_key};
 pub use self::{
     control::{AccountRecord, Approval, Halt, Lease, LedgerReader, PolicyInForce, Restored, Run},
+    decide::Change,
     items::Place,
 };
 use crate::Failure;
@@ -132,10 +134,16 @@ impl Ledger {
             puts.push(self.put(items::encode_delivery(place, delivery, 1)?, 0)?);
         }
         let operation = format!("dynamodb:TransactWriteItems of fact {} in {}", fact.id, self.table);
+        let writes: Vec<TransactWriteItem> =
+            puts.into_iter().map(|put| TransactWriteItem::builder().put(put).build()).collect();
+        self.transact(&writes, operation).await
+    }
+
+    /// Carries a transaction out whose first item is a new fact.
+    async fn transact(&self, writes: &[TransactWriteItem], operation: String) -> Result<Recorded, Failure> {
         let mut waits = pauses();
         loop {
-            let transaction = puts.iter().map(|put| TransactWriteItem::builder().put(put.clone()).build());
-            let request = self.client.transact_write_items().set_transact_items(Some(transaction.collect()));
+            let request = self.client.transact_write_items().set_transact_items(Some(writes.to_vec()));
             let Err(error) = request.send().await else { return Ok(Recorded::Written) };
             match Refusal::of(&error) {
                 Refusal::FactExists => return Ok(Recorded::AlreadyThere),
@@ -269,13 +277,29 @@ impl Ledger {
         account: &AccountId,
         most: usize,
     ) -> Result<Vec<(Place, Versioned<Delivery>)>, Failure> {
+        self.unfinished_under(account.as_str(), most).await
+    }
+
+    /// The unfinished deliveries about all accounts, which people's decisions bring; at most `most`.
+    pub async fn unfinished_of_organization(
+        &self,
+        most: usize,
+    ) -> Result<Vec<(Place, Versioned<Delivery>)>, Failure> {
+        self.unfinished_under(items::UNFINISHED_OF_ALL, most).await
+    }
+
+    async fn unfinished_under(
+        &self,
+        under: &str,
+        most: usize,
+    ) -> Result<Vec<(Place, Versioned<Delivery>)>, Failure> {
         let query = self
             .client
             .query()
             .table_name(&self.table)
             .index_name("unfinished")
-            .key_condition_expression("unfinished = :account")
-            .expression_attribute_values(":account", AttributeValue::S(account.to_string()));
+            .key_condition_expression("unfinished = :under")
+            .expression_attribute_values(":under", AttributeValue::S(under.to_owned()));
         let mut pages = query.into_paginator().items().send();
         let mut wanted = Vec::new();
         while let Some(item) = pages.next().await {

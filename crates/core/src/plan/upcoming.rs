@@ -117,9 +117,8 @@ pub fn foresee(state: &AccountState, policy: &Policy, now: Timestamp, dates: u32
         state.disabled_today = 0;
     }
     foreseen.coming.sort_by(|left, right| {
-        let order = |coming: &Coming| {
-            (coming.on, rank(&coming.what), coming.user.clone(), coming.key_id.clone())
-        };
+        let order =
+            |coming: &Coming| (coming.on, rank(&coming.what), coming.user.clone(), coming.key_id.clone());
         order(left).cmp(&order(right))
     });
     foreseen
@@ -162,10 +161,11 @@ fn as_it_stands(state: &mut AccountState, now: Timestamp, at: Timestamp) -> Obse
         let (Some(user), Some(mark)) = (key.holder.subject.user(), &key.status) else { continue };
         let listed =
             ListedKey { key_id: key.key_id.clone(), status: mark.status.clone(), created: key.born() };
-        let user = seen
-            .users
-            .entry(user.to_owned())
-            .or_insert_with(|| SeenUser { owner: None, keys: Some(Vec::new()), at });
+        let user = seen.users.entry(user.to_owned()).or_insert_with(|| SeenUser {
+            owner: None,
+            keys: Some(Vec::new()),
+            at,
+        });
         if let Some(keys) = &mut user.keys {
             keys.push(listed);
         }
@@ -206,7 +206,6 @@ mod tests {
     use super::*;
     use crate::{
         cloudtrail::Status,
-        delivery::{NoticeDay, Stage},
         key::{Sighting, sight},
         lifecycle::{Exemption, days_after},
         owner::{Owner, OwnerTags},
@@ -289,8 +288,12 @@ mod tests {
     #[test]
     fn outside_enforce_the_day_is_said_once_and_what_stops_it() {
         let foreseen = foresee(&state(&[400]), &policy("notify"), now(), 12);
-        let expected =
-            [(0, "notice-86"), (5, "held: the account is in notify"), (5, "reminder-2026-06-06"), (10, "reminder-2026-06-11")];
+        let expected = [
+            (0, "notice-86"),
+            (5, "held: the account is in notify"),
+            (5, "reminder-2026-06-06"),
+            (10, "reminder-2026-06-11"),
+        ];
         assert_eq!(told(&foreseen), pairs(&expected));
     }
 
@@ -317,12 +320,8 @@ mod tests {
         };
         state.exemptions.insert("AKIA000".to_owned(), exemption);
         let foreseen = foresee(&state, &policy("enforce"), now(), 30);
-        let expected = [
-            (3, "exemption-ending-2026-06-11"),
-            (10, "exemption ends"),
-            (10, "notice-86"),
-            (15, "disable"),
-        ];
+        let expected =
+            [(3, "exemption-ending-2026-06-11"), (10, "exemption ends"), (10, "notice-86"), (15, "disable")];
         assert_eq!(told(&foreseen), pairs(&expected));
     }
 
@@ -345,6 +344,5 @@ mod tests {
         assert_eq!(foreseen.unknown.len(), 1);
         assert_eq!(foreseen.unknown[0].key_id, "AKIA000");
         assert_eq!(foreseen.coming, []);
-        assert_eq!(Stage::Notice(NoticeDay::Age(86)).to_string(), "notice-86");
     }
 }

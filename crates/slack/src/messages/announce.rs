@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use keytide_core::{
     AccountId, AccountNames,
     alert::Severity,
+    decision::{Decided, Decision},
     lifecycle::{Exemption, utc_date},
 };
 
@@ -22,6 +23,41 @@ use crate::{
 const AUTHOR: usize = 220;
 /// Characters of a hash.
 const HASH: usize = 80;
+
+/// The message of a decision.
+pub(super) fn decision(decision: &Decision, accounts: &AccountNames) -> Message {
+    let Decision { author, at, what } = decision;
+    match what {
+        Decided::Halted { reason } => halted(author, reason, *at),
+        Decided::Resumed { reason } => resumed(author, reason, *at),
+        Decided::Approved { account, plan, disables } => {
+            approved(account, plan, author, *disables, accounts, *at)
+        }
+        Decided::Exempted { account, key_id, user, exemption } => {
+            exemption_added(account, key_id, user, exemption, accounts)
+        }
+        Decided::ExemptionRemoved { account, key_id, user, exemption, reason } => {
+            exemption_removed(account, key_id, user, exemption, (author, reason), accounts, *at)
+        }
+        Decided::PolicyApplied { old_hash, new_hash, changes } => {
+            policy_applied(author, old_hash.as_deref(), new_hash, changes, *at)
+        }
+    }
+}
+
+/// A decision as a line among others.
+pub(super) fn line(start: Markup, decision: &Decision) -> Markup {
+    let start = match decision.key() {
+        Some((key_id, user)) => start.code(key_id, KEY_ID).say(" of ").code(user, NAME).say(": "),
+        None => start,
+    };
+    start.say(decision.describe()).say(", by ").then(by(&decision.author))
+}
+
+/// A decision as a sentence.
+pub(super) fn sentence(decision: &Decision) -> Markup {
+    line(Markup::new(), decision).then(on(decision.at)).say(".")
+}
 
 fn say(words: &'static str) -> Markup {
     Markup::new().say(words)
@@ -109,7 +145,7 @@ pub fn exemption_removed(
     key_id: &str,
     user: &str,
     exemption: &Exemption,
-    author: &str,
+    (author, reason): (&str, &str),
     accounts: &AccountNames,
     at: Timestamp,
 ) -> Message {
@@ -121,6 +157,8 @@ pub fn exemption_removed(
         .say(" in ")
         .then(words::account(accounts, account))
         .then(on(at))
+        .say(", because: ")
+        .code(reason, LONG)
         .say(". From now on the rules hold for it as for any other key.");
     let next = Markup::new()
         .bold("What follows:")
@@ -269,7 +307,7 @@ fn above(
     accounts: &AccountNames,
 ) -> Message {
     let command = if words::is_plain_name(plan_hash) {
-        Markup::new().code(&format!("keytide approve {plan_hash}"), LONG)
+        Markup::new().code(&format!("keytide approve {plan_hash} --account {account}"), LONG)
     } else {
         Markup::new().code("keytide approve", NAME)
     };

@@ -11,7 +11,7 @@ use keytide_core::{
 };
 
 use super::{
-    Draft, Notice, disabled, found,
+    Draft, Notice, announce, disabled, found,
     words::{self, KEY_ID, LONG, NAME, Place, field},
 };
 use crate::{
@@ -32,6 +32,7 @@ pub fn for_channel(notice: &Notice<'_>) -> Message {
         FactBody::Unreadable { partial } => unreadable(notice, partial),
         FactBody::Observed { observed } => found::for_channel(notice, observed),
         FactBody::Disabled { disabled } => disabled::for_channel(notice, disabled),
+        FactBody::Decided { decision } => return announce::decision(decision, notice.accounts),
     };
     draft.into_message(notice)
 }

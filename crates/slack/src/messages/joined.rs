@@ -9,7 +9,7 @@ use keytide_core::{
 };
 
 use super::{
-    Notice, found,
+    Notice, announce, found,
     list::packed,
     words::{self, KEY_ID, NAME, Place},
 };
@@ -142,5 +142,6 @@ fn line(notice: &Notice<'_>) -> Markup {
             let start = start.say("disabled by keytide ").code(&disabled.key.key_id, KEY_ID);
             of(start, &disabled.key.holder.subject)
         }
+        FactBody::Decided { decision } => announce::line(start, decision),
     }
 }

@@ -176,6 +176,7 @@ fn notes(fact: &Fact) -> &[String] {
         FactBody::OwnRole { .. }
         | FactBody::Unreadable { .. }
         | FactBody::Observed { .. }
-        | FactBody::Disabled { .. } => &[],
+        | FactBody::Disabled { .. }
+        | FactBody::Decided { .. } => &[],
     }
 }

@@ -8,7 +8,7 @@ use keytide_core::{
 };
 
 use super::{
-    Draft, Notice,
+    Draft, Notice, announce,
     channel::{self, for_channel, key_title},
     disabled, found,
     words::{self, KEY_ID, LONG, NAME, Place, field},
@@ -26,7 +26,8 @@ pub fn for_owner(notice: &Notice<'_>) -> Message {
         FactBody::FailedCall { .. }
         | FactBody::Owner { .. }
         | FactBody::OwnRole { .. }
-        | FactBody::Unreadable { .. } => return for_channel(notice),
+        | FactBody::Unreadable { .. }
+        | FactBody::Decided { .. } => return for_channel(notice),
     };
     draft.into_message(notice)
 }
@@ -122,6 +123,9 @@ pub fn owner_fallback(notice: &Notice<'_>, why: &str) -> Message {
         FactBody::OwnRole { .. } | FactBody::Unreadable { .. } => Subject::Unknown,
         FactBody::Observed { observed } => observed.key.holder.subject.clone(),
         FactBody::Disabled { disabled } => disabled.key.holder.subject.clone(),
+        FactBody::Decided { decision } => {
+            decision.key().map_or(Subject::Unknown, |(_, user)| Subject::User(user.to_owned()))
+        }
     };
     let who = match &subject {
         Subject::User(_) => words::subject(&subject),
@@ -135,6 +139,7 @@ pub fn owner_fallback(notice: &Notice<'_>, why: &str) -> Message {
         FactBody::Unreadable { partial } => channel::unreadable_sentence(notice, partial),
         FactBody::Observed { observed } => found::sentence(notice, observed),
         FactBody::Disabled { disabled } => disabled::sentence(notice, disabled),
+        FactBody::Decided { decision } => announce::sentence(decision),
     };
     let mut fields = vec![field("Owner", words::owner(notice, &subject))];
     if let Some(account) = body.account() {

@@ -262,7 +262,7 @@ pub(super) fn event_id(fact: &Fact) -> Markup {
         FactBody::FailedCall { failed } => failed.call.event_id.as_deref(),
         FactBody::Owner { event } => event.call.event_id.as_deref(),
         FactBody::OwnRole { partial } | FactBody::Unreadable { partial } => partial.event_id.as_deref(),
-        FactBody::Observed { .. } | FactBody::Disabled { .. } => {
+        FactBody::Observed { .. } | FactBody::Disabled { .. } | FactBody::Decided { .. } => {
             return Markup::new().say("In the ledger as ").code(&fact.id, NAME);
         }
     };

@@ -138,7 +138,15 @@ fn announcements(texts: &[String]) -> Vec<Message> {
     vec![
         policy_applied(&texts[1], Some(&texts[2]), &texts[3], texts, now()),
         exemption_added(&prod(), &texts[2], &texts[3], &exemption, &accounts()),
-        exemption_removed(&prod(), &texts[2], &texts[3], &exemption, &texts[4], &accounts(), now()),
+        exemption_removed(
+            &prod(),
+            &texts[2],
+            &texts[3],
+            &exemption,
+            (&texts[4], &texts[0]),
+            &accounts(),
+            now(),
+        ),
         halted(&texts[1], &texts[0], now()),
         resumed(&texts[1], &texts[0], now()),
         approved(&prod(), &texts[2], &texts[1], 3, &accounts(), now()),

@@ -399,7 +399,15 @@ golden!(
     exemption_added(&prod(), "AKIAEXAMPLEALICE0001", "alice", &exemption(), &accounts())
 );
 golden!(announced_exemption_taken_back, {
-    exemption_removed(&prod(), "AKIAEXAMPLEALICE0001", "alice", &exemption(), BRUNO, &accounts(), now())
+    exemption_removed(
+        &prod(),
+        "AKIAEXAMPLEALICE0001",
+        "alice",
+        &exemption(),
+        (BRUNO, "the machine is gone"),
+        &accounts(),
+        now(),
+    )
 });
 golden!(announced_halt, halted(BRUNO, "payments are down, nobody touches keys", now()));
 golden!(announced_resumption, resumed(BRUNO, "payments are up again", now()));

@@ -2,6 +2,8 @@
 //!
 //! The sample events of `events/` are part of the program, so it runs from anywhere and reads no file.
 
+mod days;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,7 +44,7 @@ struct Sample {
 
 macro_rules! samples {
     ($folder:literal: $($name:literal),* $(,)?) => {
-        &[$(Sample { name: $name, json: include_str!(concat!("../../../events/", $folder, "/", $name, ".json")) }),*]
+        &[$(Sample { name: $name, json: include_str!(concat!("../../../../events/", $folder, "/", $name, ".json")) }),*]
     };
 }
 
@@ -129,6 +131,14 @@ const PROD: &str = "111122223333";
 const ACCOUNTS: [(&str, &str); 3] =
     [(PROD, "prod"), ("444455556666", "staging"), ("777788889999", "security")];
 const READER: &str = "keytide-reader";
+const READER_MAY: [&str; 6] = [
+    "iam:GenerateCredentialReport",
+    "iam:GetAccessKeyLastUsed",
+    "iam:GetCredentialReport",
+    "iam:GetUser",
+    "iam:ListAccessKeys",
+    "iam:ListUsers",
+];
 const EXTERNAL_ID: &str = "tidewater";
 const TOKEN: &str = "xoxb-demo";
 const CHANNEL: &str = "C0SECURITY";
@@ -152,7 +162,13 @@ struct Company {
     aws: LocalAws,
     slack: SlackSim,
     ledger: Ledger,
+    settings: DeliverSettings,
     watch: Watch<SlackSim>,
+}
+
+fn deliver(ledger: &Ledger, slack: &SlackSim, settings: DeliverSettings) -> Deliver<SlackSim> {
+    let token = TokenSource::Given(Token::new(TOKEN.to_owned()));
+    Deliver::new(ledger.clone(), Slack::new(slack.clone()), token, settings)
 }
 
 /// What one event led to.
@@ -163,7 +179,18 @@ struct Told {
 
 pub(crate) async fn run(args: &DemoArgs, output: &mut Output) -> Result<Ended, Trouble> {
     let company = Company::open().await?;
-    if args.all { all(&company, output).await } else { story(&company, output).await }
+    if args.all {
+        return all(&company, output).await;
+    }
+    days::arrange(&company)?;
+    story(&company, output).await?;
+    days::tell(&company, output).await?;
+    output.line("");
+    output.line("Next: `keytide scan` shows how your own account stands, and changes nothing;");
+    output.line(
+        "`keytide explain FILE…` reads your CloudTrail events; `keytide demo --all` draws every alert.",
+    );
+    Ok(Ended::Done)
 }
 
 fn broken(what: &str, why: &str) -> Trouble {
@@ -177,8 +204,12 @@ impl Company {
         let aws = LocalAws::in_memory().map_err(|error| local(&error))?;
         for (account, _) in ACCOUNTS {
             aws.iam().add_account(account).map_err(|error| local(&error))?;
-            let may = ["iam:GetUser", "iam:ListAccessKeys"];
-            aws.iam().add_role(account, READER, Some(EXTERNAL_ID), &may).map_err(|error| local(&error))?;
+            aws.iam()
+                .add_role(account, READER, Some(EXTERNAL_ID), &READER_MAY)
+                .map_err(|error| local(&error))?;
+            let may = ["iam:UpdateAccessKey", "iam:ListAccessKeys"];
+            let disabler = aws.iam().add_role(account, days::DISABLER, Some(EXTERNAL_ID), &may);
+            disabler.map_err(|error| local(&error))?;
             for (name, path, kind, slack_id, full_name) in USERS {
                 let tags = [("type", kind), ("slack-id", slack_id), ("full-name", full_name)];
                 aws.iam().add_user(account, name, path, &tags).map_err(|error| local(&error))?;
@@ -197,23 +228,25 @@ impl Company {
             .create_table()
             .await
             .map_err(|failure| broken("the ledger could not be made", &failure.to_string()))?;
+        let directory_role = ReaderRole {
+            partition: "aws".to_owned(),
+            name: READER.to_owned(),
+            external_id: Some(EXTERNAL_ID.to_owned()),
+            session_name: "keytide-demo".to_owned(),
+        };
+        let directory = Directory::new(&config, directory_role, Duration::from_secs(2));
         let mut settings = DeliverSettings::for_channel(CHANNEL);
         // Each event comes once: who is not found now is not waited for.
         settings.owner_lookups = 1;
         let names = ACCOUNTS.map(|(id, name)| format!("{id}={name}")).join(",");
         settings.accounts =
             AccountNames::parse(&names).map_err(|error| broken("the accounts' names", &error.to_string()))?;
-        let role = ReaderRole {
-            partition: "aws".to_owned(),
-            name: READER.to_owned(),
-            external_id: Some(EXTERNAL_ID.to_owned()),
-            session_name: "keytide-demo".to_owned(),
-        };
-        let directory = Directory::new(&config, role, Duration::from_secs(2));
-        let token = TokenSource::Given(Token::new(TOKEN.to_owned()));
-        let deliver = Deliver::new(ledger.clone(), Slack::new(slack.clone()), token, settings);
-        let watch = Watch::new(deliver, Some(directory), Telling::All);
-        Ok(Self { aws, slack, ledger, watch })
+        let watch = Watch::new(deliver(&ledger, &slack, settings.clone()), Some(directory), Telling::All);
+        Ok(Self { aws, slack, ledger, settings, watch })
+    }
+
+    fn deliver(&self) -> Deliver<SlackSim> {
+        deliver(&self.ledger, &self.slack, self.settings.clone())
     }
 
     /// Lets one event happen in this AWS and then arrive at the watcher.
@@ -279,7 +312,7 @@ fn clock(at: Timestamp) -> String {
 }
 
 /// One key's story, on one screen.
-async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble> {
+async fn story(company: &Company, output: &mut Output) -> Result<(), Trouble> {
     let title = "keytide demo: one access key's story at Tidewater (accounts prod, staging, security)";
     output.line(&output.styled(Style::Bold, title));
     output.line("The code that runs in AWS, over an AWS and a Slack inside this process; nothing leaves it.");
@@ -327,10 +360,7 @@ async fn story(company: &Company, output: &mut Output) -> Result<Ended, Trouble>
     output.line(&output.styled(Style::Bold, &title));
     output.line(&fact_table(&history));
     output.line("");
-    output.line("Next: `keytide explain FILE…` says what keytide reads in your own CloudTrail events,");
-    output
-        .line("`keytide ingest FILE…` takes them into a ledger and draws the alerts; `keytide demo --all`.");
-    Ok(Ended::Done)
+    Ok(())
 }
 
 /// Who got the messages about an event.

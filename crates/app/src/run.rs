@@ -1,0 +1,619 @@
+//! A run: every account swept once a day, and one digest at the end.
+//!
+//! [`Runs::begin`] writes down which accounts are expected and puts one message for each on a queue.
+//! [`Runs::account`] takes one of them: it sweeps the account and writes what came of it beside the run.
+//! Whoever finds that the run is done with its last account posts the digest. A second `begin`, hours later,
+//! does not begin again: it posts the digest of a run that did not come to its end, naming what is missing.
+//!
+//! Every step may happen twice or stop in the middle: messages repeat, functions die. A run is one item of its
+//! date, an account's outcome is one item, and what is posted is claimed first.
+
+mod end;
+mod outcome;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use keytide_aws::{
+    Failure,
+    accounts::{AccountState, Accounts},
+    ledger::{AccountRecord, Lease, Ledger, Run, Versioned},
+    queue::Queue,
+};
+use keytide_core::{
+    AccountId,
+    cloudtrail::Subject,
+    delivery::Ending,
+    key::Key,
+    lifecycle::{utc_date, whole_days},
+    plan::{FindingKind, SweepPlan, treatment_of},
+    policy::Policy,
+};
+use keytide_slack::{
+    Post,
+    messages::{self, BaselineCounts},
+};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    end::{DigestEnd, End},
+    outcome::{DisabledRow, FindingRow, HeldRow, Outcome, Rows, UpcomingRow},
+};
+use crate::{
+    Invocation,
+    deliver::Deliver,
+    sweep::{Sweep, SweepError, Swept},
+};
+
+/// A `begin` so soon after the last run's beginning is about that run, whatever the UTC date: schedules lie
+/// hours apart, runs a day.
+const SAME_RUN: SignedDuration = SignedDuration::from_hours(12);
+/// Not before does a `begin` end a run: two schedulers at once are no reason to call accounts silent.
+const MAY_END_AFTER: SignedDuration = SignedDuration::from_hours(1);
+/// How long putting the accounts on the queue may take, before somebody else does it.
+const QUEUEING: SignedDuration = SignedDuration::from_mins(5);
+/// How long posting a digest or a summary may take, before somebody else does it.
+const SENDING: SignedDuration = SignedDuration::from_mins(2);
+/// An account with troubles that another try may mend is swept up to so often in a run.
+const MOST_TRIES: u32 = 3;
+/// A credential report takes some seconds; its account is come back to after these.
+const REPORT_PAUSE: Duration = Duration::from_secs(30);
+/// After trouble, times the tries so far.
+const TROUBLE_PAUSE: Duration = Duration::from_mins(1);
+/// How often an item is written anew because somebody else was faster.
+const TRIES: u32 = 6;
+
+/// Which accounts a run sweeps.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Where the accounts come from.
+    pub source: Source,
+    /// Only these, unless empty.
+    pub include: BTreeSet<AccountId>,
+    /// All but these.
+    pub exclude: BTreeSet<AccountId>,
+}
+
+/// Where the accounts come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The organization's active accounts, the management account among them.
+    Organization(Accounts),
+    /// A list.
+    List(BTreeSet<AccountId>),
+}
+
+impl Choice {
+    /// The accounts with their names. None at all is a failure: a run over nothing would end well.
+    async fn accounts(&self) -> Result<BTreeMap<AccountId, String>, Failure> {
+        let mut accounts: BTreeMap<AccountId, String> = match &self.source {
+            Source::List(ids) => ids.iter().map(|id| (id.clone(), String::new())).collect(),
+            Source::Organization(accounts) => accounts
+                .list()
+                .await?
+                .into_iter()
+                .filter(|account| account.state == AccountState::Active)
+                .map(|account| (account.id, account.name))
+                .collect(),
+        };
+        for wanted in self.include.difference(&accounts.keys().cloned().collect()) {
+            tracing::warn!(account = %wanted, "an account is to be swept that is not there, or not active");
+        }
+        accounts.retain(|id, _| {
+            (self.include.is_empty() || self.include.contains(id)) && !self.exclude.contains(id)
+        });
+        if accounts.is_empty() {
+            let cause = "no account is left to sweep; expected at least one: look at the lists of accounts to \
+                         include and to exclude";
+            return Err(Failure::operators("choosing the accounts", cause));
+        }
+        Ok(accounts)
+    }
+}
+
+/// One message of the queue: an account to sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "keytide", rename_all = "kebab-case")]
+pub enum Task {
+    /// Sweep this account.
+    Account {
+        /// In the run of this UTC date.
+        run: Date,
+        /// The account.
+        account: AccountId,
+    },
+}
+
+/// What a `begin` did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// The run began: its accounts are on the queue.
+    Started {
+        /// Its name.
+        date: Date,
+        /// How many accounts.
+        accounts: usize,
+    },
+    /// It began already, and it is too early to end it.
+    UnderWay {
+        /// Its name.
+        date: Date,
+    },
+    /// It began hours ago: it ends now, if it had not.
+    Ended {
+        /// Its name.
+        date: Date,
+        /// How.
+        end: End,
+    },
+}
+
+/// Why a run could not begin, or end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BeginError {
+    /// A call failed.
+    #[error("the run cannot begin: {0}")]
+    Failed(Failure),
+    /// Not all accounts are on the queue. They are put there again when it begins again.
+    #[error(
+        "the run of {date} has not wholly begun: {unsent} of {accounts} accounts are not on the queue, the first \
+         because {failure}"
+    )]
+    Unsent {
+        /// The run.
+        date: Date,
+        /// How many accounts it has.
+        accounts: usize,
+        /// How many are not on the queue.
+        unsent: usize,
+        /// What kept the first of them.
+        failure: Failure,
+    },
+}
+
+/// An account that the run is done with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether that was so before: the message was a repetition.
+    pub was_done: bool,
+    /// The run's end, where this was its last account.
+    pub end: Option<End>,
+}
+
+/// A message that has to come again.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{cause}")]
+pub struct Again {
+    /// The cause in one word, for a metric.
+    pub word: &'static str,
+    /// Why.
+    pub cause: String,
+    /// When.
+    pub after: Duration,
+    /// Whether that is the normal course of things.
+    pub is_passing: bool,
+    /// What came of the account so far.
+    pub outcome: Option<Box<Outcome>>,
+    /// The run's end, where that is what did not come off.
+    pub end: Option<End>,
+}
+
+impl Again {
+    fn new(word: &'static str, cause: impl Into<String>, after: Duration) -> Self {
+        Self { word, cause: cause.into(), after, is_passing: false, outcome: None, end: None }
+    }
+
+    fn passing(word: &'static str, cause: impl Into<String>, after: Duration) -> Self {
+        Self { is_passing: true, ..Self::new(word, cause, after) }
+    }
+}
+
+/// Why there is no policy to follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyFailure {
+    /// It could not be read from the ledger.
+    #[error("{0}")]
+    Ledger(Failure),
+    /// What stands in the ledger is no policy. Nothing is done as from a policy that nobody wrote.
+    #[error(
+        "the policy in force, applied by {author}, cannot be read: {problems}. Nothing is told or disabled until \
+         it is mended: apply one with `keytide policy apply FILE`"
+    )]
+    Unreadable {
+        /// Who applied it.
+        author: String,
+        /// What is wrong with it.
+        problems: String,
+    },
+}
+
+/// The policy in force: the ledger's, and only where it has none, the built-in one.
+pub async fn policy_in_force(ledger: &Ledger) -> Result<Policy, PolicyFailure> {
+    match ledger.policy().await.map_err(PolicyFailure::Ledger)? {
+        None => Ok(Policy::built_in()),
+        Some(Versioned { value: found, .. }) => Policy::parse(&found.text).map_err(|problems| {
+            PolicyFailure::Unreadable { author: found.author, problems: problems.to_string() }
+        }),
+    }
+}
+
+/// Runs over all accounts.
+#[derive(Debug)]
+pub struct Runs<P> {
+    ledger: Ledger,
+    sweep: Sweep<P>,
+    deliver: Deliver<P>,
+    queue: Queue,
+    choice: Choice,
+}
+
+impl<P: Post> Runs<P> {
+    /// With everything that a run needs; the sweep and the digest each have their own way to Slack.
+    pub fn new(ledger: Ledger, sweep: Sweep<P>, deliver: Deliver<P>, queue: Queue, choice: Choice) -> Self {
+        Self { ledger, sweep, deliver, queue, choice }
+    }
+
+    /// Begins the day's run; of one that has begun, sees to its end once that is due.
+    pub async fn begin(&self, invocation: &Invocation) -> Result<Begun, BeginError> {
+        let now = invocation.now();
+        let latest = self.ledger.latest_runs(1).await.map_err(BeginError::Failed)?.into_iter().next();
+        let present = latest.as_ref().filter(|latest| {
+            latest.value.date == utc_date(now) || now.duration_since(latest.value.began_at) < SAME_RUN
+        });
+        let run = if let Some(run) = present {
+            run.clone()
+        } else {
+            let started = self.start(latest.map(|latest| latest.value), invocation).await;
+            started.map_err(BeginError::Failed)?
+        };
+        let date = run.value.date;
+        if run.value.queued_at.is_none() {
+            return self.fill_queue(run, invocation).await;
+        }
+        if run.value.digest_at.is_none() && now.duration_since(run.value.began_at) < MAY_END_AFTER {
+            return Ok(Begun::UnderWay { date });
+        }
+        let end = self.end(run, invocation).await.map_err(BeginError::Failed)?;
+        Ok(Begun::Ended { date, end })
+    }
+
+    /// Writes the run's item; where somebody was faster, theirs.
+    async fn start(&self, previous: Option<Run>, invocation: &Invocation) -> Result<Versioned<Run>, Failure> {
+        let now = invocation.now();
+        let expected = self.choice.accounts().await?;
+        let date = utc_date(now);
+        let left = previous.as_ref().map(|previous| {
+            let known = previous.expected.iter().filter(|(id, _)| !expected.contains_key(id));
+            known.map(|(id, name)| (id.clone(), name.clone())).collect()
+        });
+        let run = Run {
+            date,
+            began_at: now,
+            previous_at: previous.map(|previous| previous.began_at),
+            expected,
+            left: left.unwrap_or_default(),
+            queueing: Some(Lease { by: invocation.session.clone(), until: later(now, QUEUEING) }),
+            queued_at: None,
+            telling: None,
+            digest_at: None,
+            totals: BTreeMap::new(),
+        };
+        match self.ledger.save_run(&run, 0).await? {
+            Some(saved) => Ok(saved),
+            None => self.run_of(date).await,
+        }
+    }
+
+    /// Puts every account on the queue that the run is not done with. One that is there already may come twice,
+    /// which changes nothing.
+    async fn fill_queue(&self, run: Versioned<Run>, invocation: &Invocation) -> Result<Begun, BeginError> {
+        let date = run.value.date;
+        let now = invocation.now();
+        let run = match &run.value.queueing {
+            Some(Lease { by, .. }) if *by == invocation.session => run,
+            Some(Lease { until, .. }) if *until > now => return Ok(Begun::UnderWay { date }),
+            _ => {
+                let mut taken = run.value.clone();
+                taken.queueing = Some(Lease { by: invocation.session.clone(), until: later(now, QUEUEING) });
+                match self.ledger.save_run(&taken, run.version).await.map_err(BeginError::Failed)? {
+                    Some(saved) => saved,
+                    None => return Ok(Begun::UnderWay { date }),
+                }
+            }
+        };
+        let done = self.ledger.done(date).await.map_err(BeginError::Failed)?;
+        let waiting = run.value.expected.keys().filter(|account| !done.contains(account));
+        let bodies: Result<Vec<String>, _> = waiting.map(|account| task(date, account)).collect();
+        let bodies = bodies.map_err(BeginError::Failed)?;
+        let unsent = self.queue.send(&bodies).await;
+        let accounts = run.value.expected.len();
+        let is_queued = unsent.is_empty();
+        let noted = self
+            .change_run(run, |run| {
+                run.queueing = None;
+                if is_queued {
+                    run.queued_at = Some(invocation.now());
+                }
+            })
+            .await;
+        if let Some(first) = unsent.first() {
+            for one in &unsent {
+                let body = bodies.get(one.index);
+                tracing::error!(body, failure = %one.failure, "an account is not on the queue");
+            }
+            let failure = first.failure.clone();
+            return Err(BeginError::Unsent { date, accounts, unsent: unsent.len(), failure });
+        }
+        noted.map_err(BeginError::Failed)?;
+        Ok(Begun::Started { date, accounts })
+    }
+
+    /// Sweeps the account of one message; `visit` says how often that was received, this time included.
+    pub async fn account(&self, task: &Task, visit: u32, invocation: &Invocation) -> Result<Done, Again> {
+        let Task::Account { run: date, account } = task;
+        let pause = TROUBLE_PAUSE * visit.clamp(1, 15);
+        let ledger = |failure: Failure| Again::new("ledger", failure.to_string(), pause);
+        let run = self.run_of(*date).await.map_err(ledger)?;
+        let Some(name) = run.value.expected.get(account) else {
+            let cause = format!("{account} is not among the accounts of the run of {date}: it is not swept");
+            return Err(Again::new("not-expected", cause, pause));
+        };
+        let known = self.ledger.outcome::<Outcome>(*date, account).await.map_err(ledger)?;
+        if let Some(Versioned { value: outcome, .. }) = known
+            && outcome.is_final
+        {
+            return self.finish(outcome, true, *date, invocation).await;
+        }
+        let name = Some(name.as_str()).filter(|name| !name.is_empty());
+        let (outcome, may_mend) = match policy_in_force(&self.ledger).await {
+            Err(PolicyFailure::Ledger(failure)) => return Err(ledger(failure)),
+            Err(unreadable @ PolicyFailure::Unreadable { .. }) => {
+                tracing::error!(%account, error = %unreadable, "there is no policy to follow");
+                (Outcome::unread(account, &unreadable.to_string(), invocation.now()), false)
+            }
+            Ok(policy) => {
+                let swept = Box::pin(self.sweep.account(account, name, &policy, visit, invocation)).await;
+                match swept {
+                    Ok(swept) => (self.outcome_of(swept, &policy, &run.value, invocation).await, true),
+                    Err(SweepError::Unreadable(failure)) => {
+                        let outcome = Outcome::unread(account, &failure.to_string(), invocation.now());
+                        (outcome, failure.is_retryable())
+                    }
+                    Err(error @ SweepError::ReportInTheMaking { .. }) => {
+                        return Err(Again::passing("report-in-the-making", error.to_string(), REPORT_PAUSE));
+                    }
+                    Err(SweepError::Taken { account, by, until }) => {
+                        let left = until.duration_since(invocation.now());
+                        let after = Duration::try_from(left).unwrap_or(REPORT_PAUSE);
+                        let error = SweepError::Taken { account, by, until };
+                        return Err(Again::passing("taken", error.to_string(), after));
+                    }
+                }
+            }
+        };
+        let outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
+        if !outcome.is_final {
+            let first_trouble =
+                outcome.undelivered.rows.first().map(|(key_id, cause)| format!("{key_id}: {cause}"));
+            let cause = outcome.failed.clone().or(first_trouble).unwrap_or_default();
+            let after = TROUBLE_PAUSE * outcome.tries;
+            return Err(Again { outcome: Some(Box::new(outcome)), ..Again::new("troubles", cause, after) });
+        }
+        self.finish(outcome, false, *date, invocation).await
+    }
+
+    /// What came of a sweep, and the one summary where it was the account's first.
+    async fn outcome_of(
+        &self,
+        mut swept: Swept,
+        policy: &Policy,
+        run: &Run,
+        invocation: &Invocation,
+    ) -> Outcome {
+        let account = swept.plan.account.clone();
+        let keys = match self.ledger.open_keys(&account, None).await {
+            Ok(keys) => keys.into_iter().map(|key| key.value).collect(),
+            Err(failure) => {
+                swept.troubles.push(crate::sweep::Trouble { key_id: None, cause: failure.to_string() });
+                Vec::new()
+            }
+        };
+        if swept.troubles.is_empty()
+            && let Err(cause) = self.tell_baseline(&swept.plan, &keys, policy, run, invocation).await
+        {
+            let cause = format!("the summary of its first sweep is still to be posted: {cause}");
+            swept.troubles.push(crate::sweep::Trouble { key_id: None, cause });
+        }
+        Outcome::of(&swept, &keys, run.previous_at, invocation.now())
+    }
+
+    /// Writes the outcome, joined to what stands there, and whether the run is done with the account.
+    async fn save_outcome(
+        &self,
+        date: Date,
+        mut outcome: Outcome,
+        may_mend: bool,
+        invocation: &Invocation,
+    ) -> Result<Outcome, Failure> {
+        let account = outcome.account.clone();
+        outcome.swept_at = self.ledger.account(&account).await?.value.swept_at;
+        for _ in 0..TRIES {
+            let known = self.ledger.outcome::<Outcome>(date, &account).await?;
+            let version = known.as_ref().map_or(0, |known| known.version);
+            let has_troubles = outcome.has_troubles();
+            let mut joined = outcome.clone().after(known.map(|known| known.value));
+            joined.is_final = joined.is_final || !has_troubles || !may_mend || joined.tries >= MOST_TRIES;
+            if self.ledger.save_outcome(date, &account, &joined, version, invocation.now()).await? {
+                return Ok(joined);
+            }
+        }
+        let cause = format!("it changed {TRIES} times meanwhile");
+        Err(Failure::retry(format!("writing the outcome of {account}"), cause))
+    }
+
+    /// Marks the account as done with, and ends the run after the last one.
+    async fn finish(
+        &self,
+        outcome: Outcome,
+        was_done: bool,
+        date: Date,
+        invocation: &Invocation,
+    ) -> Result<Done, Again> {
+        let again = |cause: &dyn ToString, after| Again {
+            outcome: Some(Box::new(outcome.clone())),
+            ..Again::new("digest", cause.to_string(), after)
+        };
+        let done = self.ledger.mark_done(date, &outcome.account, invocation.now()).await;
+        let done = done.map_err(|failure| again(&failure, TROUBLE_PAUSE))?;
+        let run = self.run_of(date).await.map_err(|failure| again(&failure, TROUBLE_PAUSE))?;
+        let is_last = run.value.expected.keys().all(|account| done.contains(account));
+        if !is_last || run.value.digest_at.is_some() {
+            return Ok(Done { outcome, was_done, end: None });
+        }
+        let end = self.end(run, invocation).await.map_err(|failure| again(&failure, TROUBLE_PAUSE))?;
+        match &end.digest {
+            DigestEnd::Posted | DigestEnd::Already => Ok(Done { outcome, was_done, end: Some(end) }),
+            DigestEnd::Taken { until } => {
+                let left =
+                    Duration::try_from(until.duration_since(invocation.now())).unwrap_or(TROUBLE_PAUSE);
+                let mut waits = again(&"somebody else is posting the digest", left);
+                waits.is_passing = true;
+                Err(waits)
+            }
+            DigestEnd::Failed { cause, after } => {
+                let after = after.unwrap_or(TROUBLE_PAUSE).max(TROUBLE_PAUSE);
+                let mut failed = again(&format!("the digest is still to be posted: {cause}"), after);
+                failed.end = Some(end);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Posts the one summary of an account whose first sweep succeeded, unless that was done.
+    async fn tell_baseline(
+        &self,
+        plan: &SweepPlan,
+        keys: &[Key],
+        policy: &Policy,
+        run: &Run,
+        invocation: &Invocation,
+    ) -> Result<(), String> {
+        let account = &plan.account;
+        let mut is_claimed = false;
+        for _ in 0..TRIES {
+            let known = self.ledger.account(account).await.map_err(|failure| failure.to_string())?;
+            let Versioned { value: mut record, version } = known;
+            if record.baseline_at.is_none() || record.baseline_told_at.is_some() {
+                return Ok(());
+            }
+            let now = invocation.now();
+            if let Some(Lease { by, until }) = &record.baseline_telling
+                && *until > now
+                && *by != invocation.session
+            {
+                return Err(format!("{by} is posting it until {until}"));
+            }
+            record.baseline_telling =
+                Some(Lease { by: invocation.session.clone(), until: later(now, SENDING) });
+            let saved = self.ledger.save_account(account, &record, version).await;
+            if saved.map_err(|failure| failure.to_string())?.is_some() {
+                is_claimed = true;
+                break;
+            }
+        }
+        if !is_claimed {
+            return Err("the account's record keeps changing".to_owned());
+        }
+        let counts = baseline_counts(plan, keys, policy, invocation.now());
+        let message =
+            messages::baseline(account, &counts, policy.mode(account), &self.names(run), invocation.now());
+        let time = self.deliver.time_to_send(invocation);
+        let (ending, trouble) = self.deliver.to_channel(&message, time).await;
+        let is_posted = matches!(ending, Ending::Done(_));
+        let noted = self
+            .change_account(account, |record| {
+                record.baseline_telling = None;
+                if is_posted {
+                    record.baseline_told_at = Some(invocation.now());
+                }
+            })
+            .await;
+        match trouble {
+            Some((cause, _)) => Err(cause.to_string()),
+            None => noted.map_err(|failure| failure.to_string()),
+        }
+    }
+
+    async fn run_of(&self, date: Date) -> Result<Versioned<Run>, Failure> {
+        let cause =
+            "it is not in the ledger; expected it there, since it is written before its messages are sent";
+        let found = self.ledger.run(date).await?;
+        found.ok_or_else(|| Failure::operators(format!("reading the run of {date}"), cause))
+    }
+
+    async fn change_run(&self, mut run: Versioned<Run>, change: impl Fn(&mut Run)) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            change(&mut run.value);
+            if self.ledger.save_run(&run.value, run.version).await?.is_some() {
+                return Ok(());
+            }
+            run = self.run_of(run.value.date).await?;
+        }
+        Err(Failure::retry("writing the run", format!("it changed {TRIES} times meanwhile")))
+    }
+
+    async fn change_account(
+        &self,
+        account: &AccountId,
+        change: impl Fn(&mut AccountRecord),
+    ) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            let Versioned { value: mut record, version } = self.ledger.account(account).await?;
+            change(&mut record);
+            if self.ledger.save_account(account, &record, version).await?.is_some() {
+                return Ok(());
+            }
+        }
+        let cause = format!("it changed {TRIES} times meanwhile");
+        Err(Failure::retry(format!("writing the record of {account}"), cause))
+    }
+}
+
+fn task(run: Date, account: &AccountId) -> Result<String, Failure> {
+    let task = Task::Account { run, account: account.clone() };
+    serde_json::to_string(&task)
+        .map_err(|error| Failure::operators(format!("writing the message for {account}"), error.to_string()))
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// What an account's first sweep entered.
+fn baseline_counts(plan: &SweepPlan, keys: &[Key], policy: &Policy, now: Timestamp) -> BaselineCounts {
+    let is_active = |key: &&Key| key.standing_word() == "Active";
+    let is_over_age = |key: &&Key| {
+        let Some(born) = key.born() else { return false };
+        key.holder.subject.user().is_some()
+            && whole_days(born, now) >= treatment_of(policy, key).life.disable_day
+    };
+    let has_nobody = |key: &&Key| {
+        key.holder.subject.user().is_some()
+            && key.owner.as_ref().and_then(|owner| owner.tags.slack_id()).is_none()
+    };
+    let roots = keys.iter().filter(|key| key.holder.subject == Subject::Root).count();
+    // Root's keys have no ids in a credential report: a finding is all there is of them.
+    let root_findings = plan.findings.iter().filter(|finding| finding.what == FindingKind::Root).count();
+    BaselineCounts {
+        keys: keys.len(),
+        active: keys.iter().filter(is_active).count(),
+        over_age: keys.iter().filter(is_active).filter(is_over_age).count(),
+        root: roots.max(root_findings),
+        without_owner: keys.iter().filter(has_nobody).count(),
+    }
+}

@@ -1,0 +1,283 @@
+//! A run's end: what all its accounts came to, told once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use keytide_aws::{
+    Failure,
+    ledger::{Lease, Run, Versioned},
+};
+use keytide_core::{AccountId, AccountNames, delivery::Ending, lifecycle::utc_date};
+use keytide_slack::{
+    Post,
+    messages::{self, Digest, DigestDisabled, Listed, Totals},
+};
+
+use super::{Outcome, PolicyFailure, Rows, Runs, SENDING, TRIES, later, policy_in_force};
+use crate::Invocation;
+
+/// So many rows of each kind go into the digest, which shows no more.
+const ROWS: usize = 15;
+/// The age of a sweep that never was: as long ago as the ledger remembers, in hours.
+const NEVER_HOURS: f64 = 400.0 * 24.0;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// The accounts expected.
+    pub expected: usize,
+    /// Of these, the ones that were swept whole.
+    pub swept: usize,
+    /// Accounts of which nothing was heard.
+    pub silent: Vec<AccountId>,
+    /// The age, in hours, of the latest successful sweep of the account where that is longest ago; an account
+    /// that was never swept counts as 400 days.
+    pub oldest_sweep_hours: f64,
+    /// What became of the digest.
+    pub digest: DigestEnd,
+}
+
+/// What became of a run's digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DigestEnd {
+    /// It was posted, now.
+    Posted,
+    /// It had been posted before.
+    Already,
+    /// Somebody else is posting it: come back after that, and see.
+    Taken {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// It could not be posted.
+    Failed {
+        /// Why.
+        cause: String,
+        /// When another try makes sense, if Slack said so.
+        after: Option<Duration>,
+    },
+}
+
+impl<P: Post> Runs<P> {
+    /// Ends a run: posts its digest, unless that was done, naming what is missing.
+    pub(super) async fn end(&self, run: Versioned<Run>, invocation: &Invocation) -> Result<End, Failure> {
+        let date = run.value.date;
+        let outcomes: Vec<Outcome> = self.ledger.outcomes(date).await?;
+        let outcomes: BTreeMap<AccountId, Outcome> =
+            outcomes.into_iter().map(|outcome| (outcome.account.clone(), outcome)).collect();
+        let runs = self.ledger.latest_runs(5).await?;
+        let previous =
+            runs.into_iter().map(|run| run.value).find(|one| one.date < date && !one.totals.is_empty());
+        let policy = match policy_in_force(&self.ledger).await {
+            Ok(policy) => policy.hash().to_owned(),
+            Err(PolicyFailure::Unreadable { .. }) => "UNREADABLE".to_owned(),
+            Err(PolicyFailure::Ledger(failure)) => return Err(failure),
+        };
+        let digest = compose(&run.value, &outcomes, previous.as_ref(), policy, invocation.now());
+        let oldest_sweep_hours = self.oldest_sweep_hours(&run.value, &outcomes, invocation.now()).await?;
+        let mut end = End {
+            expected: digest.expected,
+            swept: digest.swept,
+            silent: digest.silent.rows.clone(),
+            oldest_sweep_hours,
+            digest: DigestEnd::Already,
+        };
+        end.digest = self.tell(run, &digest, invocation).await?;
+        Ok(end)
+    }
+
+    /// How long ago the latest successful sweep is, of the account where that is longest.
+    async fn oldest_sweep_hours(
+        &self,
+        run: &Run,
+        outcomes: &BTreeMap<AccountId, Outcome>,
+        now: Timestamp,
+    ) -> Result<f64, Failure> {
+        let mut oldest: f64 = 0.0;
+        for account in run.expected.keys() {
+            let swept_at = match outcomes.get(account) {
+                Some(outcome) => outcome.swept_at,
+                None => self.ledger.account(account).await?.value.swept_at,
+            };
+            let hours = swept_at.map_or(NEVER_HOURS, |at| now.duration_since(at).as_secs_f64() / 3_600.0);
+            oldest = oldest.max(hours);
+        }
+        Ok(oldest)
+    }
+
+    /// Claims the digest, posts it, and records that: no two post it, unless the first one's claim ran out.
+    async fn tell(
+        &self,
+        mut run: Versioned<Run>,
+        digest: &Digest,
+        invocation: &Invocation,
+    ) -> Result<DigestEnd, Failure> {
+        let date = run.value.date;
+        let mut claimed = None;
+        for _ in 0..TRIES {
+            if run.value.digest_at.is_some() {
+                return Ok(DigestEnd::Already);
+            }
+            let now = invocation.now();
+            if let Some(Lease { by, until }) = &run.value.telling
+                && *until > now
+                && *by != invocation.session
+            {
+                return Ok(DigestEnd::Taken { until: *until });
+            }
+            run.value.telling = Some(Lease { by: invocation.session.clone(), until: later(now, SENDING) });
+            claimed = self.ledger.save_run(&run.value, run.version).await?;
+            if claimed.is_some() {
+                break;
+            }
+            run = self.run_of(date).await?;
+        }
+        let Some(claimed) = claimed else {
+            return Err(Failure::retry(format!("claiming the digest of {date}"), "the run keeps changing"));
+        };
+        let names = self.names(&claimed.value);
+        let message = messages::digest(digest, &names, invocation.now());
+        let time = self.deliver.time_to_send(invocation);
+        let (ending, trouble) = self.deliver.to_channel(&message, time).await;
+        let is_posted = matches!(ending, Ending::Done(_));
+        let totals = BTreeMap::from([
+            ("keys".to_owned(), digest.totals.keys as u64),
+            ("active".to_owned(), digest.totals.active as u64),
+            ("new".to_owned(), digest.totals.new as u64),
+            ("notices".to_owned(), digest.totals.notices as u64),
+        ]);
+        let mut run = claimed;
+        let mut failure = Failure::retry(format!("recording the digest of {date}"), "the run keeps changing");
+        for turn in 0..TRIES {
+            run.value.telling = None;
+            if is_posted {
+                run.value.digest_at = Some(invocation.now());
+                run.value.totals.clone_from(&totals);
+            }
+            match self.ledger.save_run(&run.value, run.version).await {
+                Ok(Some(_)) => {
+                    return Ok(match trouble {
+                        _ if is_posted => DigestEnd::Posted,
+                        Some((cause, after)) => DigestEnd::Failed { cause: cause.to_string(), after },
+                        None => DigestEnd::Failed { cause: "it was given up".to_owned(), after: None },
+                    });
+                }
+                Ok(None) => {}
+                Err(failed) => {
+                    failure = failed;
+                    tokio::time::sleep(Duration::from_millis(50 << turn)).await;
+                }
+            }
+            match self.run_of(date).await {
+                // Our own write, whose answer was lost, refuses the next one.
+                Ok(read) if is_posted && read.value.digest_at.is_some() => return Ok(DigestEnd::Posted),
+                Ok(read) => run = read,
+                Err(failed) => failure = failed,
+            }
+        }
+        // Posted and not recorded: the claim runs out, and it is posted once more. Better than never.
+        Err(failure)
+    }
+
+    /// What people call the accounts: as it is configured, else as the organization has it.
+    pub(super) fn names(&self, run: &Run) -> AccountNames {
+        let configured = &self.deliver.settings.accounts;
+        let name = |(id, name): (&AccountId, &String)| {
+            let label = configured.label(id);
+            // A comma would end the entry.
+            let name = if label == id.as_str() { name.replace(',', " ") } else { label.to_owned() };
+            let name: String = name.chars().filter(|letter| !letter.is_control()).take(50).collect();
+            (!name.trim().is_empty()).then(|| format!("{id}={name}"))
+        };
+        let all: Vec<String> = run.expected.iter().chain(&run.left).filter_map(name).collect();
+        AccountNames::parse(&all.join(",")).unwrap_or_else(|_| configured.clone())
+    }
+}
+
+/// The digest of a run, of what its accounts came to so far.
+pub(super) fn compose(
+    run: &Run,
+    outcomes: &BTreeMap<AccountId, Outcome>,
+    previous: Option<&Run>,
+    policy: String,
+    now: Timestamp,
+) -> Digest {
+    let mut digest = Digest {
+        date: run.date,
+        // Those that left were to be swept the day before: gone is no silence, but it is said.
+        expected: run.expected.len() + run.left.len(),
+        policy,
+        previous: previous.map(totals_of),
+        ..Digest::default()
+    };
+    debug_assert!(run.date <= utc_date(now), "a run ends after it began");
+    for account in run.left.keys() {
+        let cause = "it is not among the accounts to be swept any more (it left the organization, is suspended \
+                     or closed, or is excluded): its keys stand in the ledger as they were";
+        push(&mut digest.failed, (account.clone(), cause.to_owned()));
+    }
+    for account in run.expected.keys() {
+        let Some(outcome) = outcomes.get(account) else {
+            push(&mut digest.silent, account.clone());
+            continue;
+        };
+        if outcome.is_whole() {
+            digest.swept += 1;
+            digest.totals.keys += outcome.keys;
+            digest.totals.active += outcome.active;
+            digest.totals.new += outcome.new;
+        } else {
+            let cause = outcome.failed.clone().unwrap_or_else(|| "no cause is known".to_owned());
+            push(&mut digest.failed, (account.clone(), cause));
+        }
+        // What was done was done, in whatever account.
+        digest.totals.notices += usize::try_from(outcome.told).unwrap_or(usize::MAX);
+        digest.calls += outcome.calls;
+        gather(&mut digest.disabled, &outcome.disabled, |row| DigestDisabled {
+            account: account.clone(),
+            key_id: row.key_id.clone(),
+            user: row.user.clone(),
+            last_used: row.last_used,
+            is_confirmed: row.is_confirmed,
+        });
+        gather(&mut digest.held, &outcome.held, |row| (account.clone(), row.clone().into()));
+        gather(&mut digest.findings, &outcome.findings, |row| (account.clone(), row.clone().into()));
+        gather(&mut digest.undelivered, &outcome.undelivered, |(key_id, cause)| {
+            (account.clone(), key_id.clone(), cause.clone())
+        });
+        // By date before any is left out: the nearest are shown.
+        digest.upcoming.beyond += outcome.upcoming.beyond;
+        digest
+            .upcoming
+            .rows
+            .extend(outcome.upcoming.rows.iter().map(|row| (account.clone(), row.clone().into())));
+        digest.upcoming.rows.sort_by(|(_, left), (_, right)| left.cmp(right));
+        let too_many = digest.upcoming.rows.len().saturating_sub(ROWS);
+        digest.upcoming.rows.truncate(ROWS);
+        digest.upcoming.beyond += too_many;
+    }
+    digest
+}
+
+fn totals_of(run: &Run) -> Totals {
+    let count =
+        |name| run.totals.get(name).and_then(|count| usize::try_from(*count).ok()).unwrap_or_default();
+    Totals { keys: count("keys"), active: count("active"), new: count("new"), notices: count("notices") }
+}
+
+/// One row more. Those that are not kept are counted. A name is worth more than a bound where accounts fail,
+/// but a message of Slack is bounded all the same.
+fn push<T>(listed: &mut Listed<T>, row: T) {
+    if listed.rows.len() < ROWS {
+        listed.rows.push(row);
+    } else {
+        listed.beyond += 1;
+    }
+}
+
+fn gather<T, R>(listed: &mut Listed<T>, rows: &Rows<R>, of: impl Fn(&R) -> T) {
+    for row in &rows.rows {
+        push(listed, of(row));
+    }
+    listed.beyond += rows.beyond;
+}

@@ -1,0 +1,115 @@
+//! A queue of SQS: where a run puts its accounts, and where what could not be done waits.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::{Client, types::SendMessageBatchRequestEntry};
+
+use crate::Failure;
+
+/// One call takes so many messages (API reference, `SendMessageBatch`).
+const MOST_AT_ONCE: usize = 10;
+/// How often what SQS did not take is offered again.
+const TRIES: u32 = 4;
+/// The first pause before that; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest a message may be hidden from the beginning of its receive, in seconds, less the longest
+/// invocation: SQS refuses what ends later than 12 hours after the receive (API reference,
+/// `ChangeMessageVisibility`).
+const LONGEST_HIDDEN_SECONDS: u64 = 11 * 3_600;
+
+/// One queue.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+/// A message that SQS did not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// Which of those that were to be sent.
+    pub index: usize,
+    /// Why.
+    pub failure: Failure,
+}
+
+impl Queue {
+    /// The queue at this address.
+    pub fn new(config: &SdkConfig, url: impl Into<String>) -> Self {
+        Self { client: Client::new(config), url: url.into() }
+    }
+
+    /// Sends messages, ten at a time. What SQS does not take, of a whole call or of single messages in it, is
+    /// offered again; what it still does not take is given back.
+    pub async fn send(&self, bodies: &[String]) -> Vec<Unsent> {
+        let numbered: Vec<(usize, &String)> = bodies.iter().enumerate().collect();
+        let mut unsent = Vec::new();
+        for some in numbered.chunks(MOST_AT_ONCE) {
+            let mut waiting = some.to_vec();
+            let mut pause = FIRST_PAUSE;
+            for turn in 1..=TRIES {
+                let refused = self.send_batch(&waiting).await;
+                let (again, lost): (Vec<Unsent>, Vec<Unsent>) =
+                    refused.into_iter().partition(|one| turn < TRIES && one.failure.is_retryable());
+                unsent.extend(lost);
+                waiting.retain(|(index, _)| again.iter().any(|one| one.index == *index));
+                if waiting.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        }
+        unsent
+    }
+
+    async fn send_batch(&self, messages: &[(usize, &String)]) -> Vec<Unsent> {
+        const OPERATION: &str = "sqs:SendMessageBatch";
+        let all = |failure: &Failure| {
+            messages.iter().map(|(index, _)| Unsent { index: *index, failure: failure.clone() }).collect()
+        };
+        let mut entries = Vec::new();
+        for (index, body) in messages {
+            let entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(*body);
+            match entry.build() {
+                Ok(entry) => entries.push(entry),
+                Err(error) => return all(&Failure::operators(OPERATION, error.to_string())),
+            }
+        }
+        let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let answer = match call.send().await {
+            Ok(answer) => answer,
+            Err(error) => return all(&Failure::of(OPERATION, &error)),
+        };
+        // A call that is answered may still have refused some of its messages.
+        let refused = answer.failed().iter().map(|failed| {
+            let cause = format!("{}: {}", failed.code(), failed.message().unwrap_or("no reason given"));
+            let failure = if failed.sender_fault() {
+                Failure::operators(OPERATION, cause)
+            } else {
+                Failure::retry(OPERATION, cause)
+            };
+            (failed.id(), failure)
+        });
+        refused
+            .filter_map(|(id, failure)| {
+                let index = messages.iter().find(|(index, _)| index.to_string() == id)?.0;
+                Some(Unsent { index, failure })
+            })
+            .collect()
+    }
+
+    /// Hides a received message for so long, instead of for the queue's own time.
+    pub async fn hide(&self, receipt: &str, pause: Duration) -> Result<(), Failure> {
+        // Never earlier than asked: rounded up, since SQS knows whole seconds only.
+        let seconds = pause.as_millis().div_ceil(1_000).min(u128::from(LONGEST_HIDDEN_SECONDS));
+        let call = self
+            .client
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(receipt)
+            .visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX));
+        call.send().await.map(drop).map_err(|error| Failure::of("sqs:ChangeMessageVisibility", &error))
+    }
+}

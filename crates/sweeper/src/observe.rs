@@ -1,0 +1,369 @@
+//! What is said of a run: one line in the log for each message, and numbers in CloudWatch's embedded metric
+//! format.
+//!
+//! Never logged, at any level: the token and every other secret, whole bodies, the text of a panic.
+
+use std::{io::Write as _, time::Duration};
+
+use jiff::Timestamp;
+use keytide_app::run::{Again, BeginError, Begun, DigestEnd, Done, End, Outcome};
+use serde_json::{Map, Value, json};
+
+use crate::records::Record;
+
+/// How the work on one message ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The run is done with the account.
+    Done(Box<Done>),
+    /// It has to come again.
+    Again(Box<Again>),
+    /// It is no message of ours: it comes again until the queue gives it to its dead letters.
+    Unreadable(String),
+    /// It was broken off: the invocation's time was over. What was done stays done.
+    OutOfTime,
+    /// It was not begun: too little of the invocation's time was left.
+    Untouched,
+    /// It panicked: a bug. Where is in the log.
+    Panicked,
+}
+
+/// What became of one message.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// How it ended.
+    pub(crate) ended: Ended,
+    /// The account, where the message could be read.
+    pub(crate) account: Option<String>,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+impl Report {
+    /// Whether, and after how long, the message has to come again.
+    pub(crate) fn comes_again(&self, received: u32) -> Option<Duration> {
+        match &self.ended {
+            Ended::Done(_) => None,
+            Ended::Again(again) => Some(again.after),
+            // Nothing is wrong with it: another invocation takes it at once.
+            Ended::Untouched => Some(Duration::from_secs(1)),
+            Ended::Unreadable(_) | Ended::OutOfTime | Ended::Panicked => {
+                Some(Duration::from_mins(1) * received.clamp(1, 15))
+            }
+        }
+    }
+
+    /// The cause of a failure, a word.
+    fn cause(&self) -> Option<&'static str> {
+        match &self.ended {
+            Ended::Done(_) => None,
+            Ended::Again(again) => Some(again.word),
+            Ended::Unreadable(_) => Some("unreadable-message"),
+            Ended::OutOfTime => Some("out-of-time"),
+            Ended::Untouched => Some("no-time-left"),
+            Ended::Panicked => Some("panic"),
+        }
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        match &self.ended {
+            Ended::Done(done) => Some(&done.outcome),
+            Ended::Again(again) => again.outcome.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn end(&self) -> Option<&End> {
+        match &self.ended {
+            Ended::Done(done) => done.end.as_ref(),
+            Ended::Again(again) => again.end.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match &self.ended {
+            Ended::Done(done) if done.was_done => "known",
+            Ended::Done(done) if done.outcome.is_whole() => "swept",
+            Ended::Done(done) if done.outcome.was_read => "swept-in-part",
+            Ended::Done(_) => "failed",
+            Ended::Again(again) if again.is_passing => "waits",
+            Ended::Untouched => "untouched",
+            Ended::Again(_) | Ended::Unreadable(_) | Ended::OutOfTime | Ended::Panicked => "comes-again",
+        }
+    }
+
+    fn error(&self) -> Option<String> {
+        match &self.ended {
+            Ended::Done(done) => done.outcome.failed.clone(),
+            Ended::Again(again) => Some(again.cause.clone()),
+            Ended::Unreadable(problem) => Some(problem.clone()),
+            Ended::OutOfTime => Some("the invocation's time was over; what was done stays done".to_owned()),
+            Ended::Untouched => {
+                Some("too little of the invocation's time was left to begin with it".to_owned())
+            }
+            Ended::Panicked => {
+                Some("a bug in keytide: the line before says where; please report it".to_owned())
+            }
+        }
+    }
+
+    /// Writes the one line.
+    pub(crate) fn log(&self, record: &Record) {
+        let outcome = self.outcome();
+        let (word, cause, error) = (self.word(), self.cause(), self.error());
+        let comes_again_seconds = self.comes_again(record.received).map(|pause| pause.as_secs());
+        let seconds = self.took.as_secs_f64();
+        let told = outcome.map(|outcome| outcome.told);
+        let disabled = outcome.map(|outcome| outcome.disabled.count());
+        let held = outcome.map(|outcome| outcome.held.count());
+        let troubles = outcome.map(|outcome| outcome.undelivered.count());
+        let calls = outcome.map(|outcome| outcome.calls);
+        let tries = outcome.map(|outcome| outcome.tries);
+        // One macro call for each level: a level is part of the call's constant description.
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(
+                    message_id = record.id,
+                    received = record.received,
+                    account = self.account,
+                    outcome = word,
+                    told,
+                    disabled,
+                    held,
+                    troubles,
+                    calls,
+                    tries,
+                    seconds,
+                    cause,
+                    comes_again_seconds,
+                    error,
+                    $text
+                )
+            };
+        }
+        match word {
+            "failed" | "swept-in-part" => line!(error, "an account was not swept, or not wholly"),
+            "comes-again" => line!(error, "a message failed and comes again"),
+            "waits" | "untouched" => line!(info, "a message has to come again"),
+            _ => line!(info, "an account is done"),
+        }
+        if let Some(end) = self.end() {
+            log_end(end);
+        }
+    }
+
+    /// The numbers, a line for each document.
+    pub(crate) fn metrics(&self, at: Timestamp) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(cause) = self.cause() {
+            lines.push(document(at, Some(("Cause", cause)), &[("SweepFailures", "Count", json!(1))]));
+        }
+        // Counted once, when the run is done with the account: earlier tries are in it.
+        if let Ended::Done(done) = &self.ended
+            && !done.was_done
+        {
+            let outcome = &done.outcome;
+            let is_whole = outcome.is_whole();
+            let troubles = outcome.undelivered.count() + usize::from(!is_whole);
+            lines.push(document(
+                at,
+                None,
+                &[
+                    ("AccountsSwept", "Count", json!(u8::from(is_whole))),
+                    ("AccountsFailed", "Count", json!(u8::from(!is_whole))),
+                    ("Notices", "Count", json!(outcome.told)),
+                    ("Disables", "Count", json!(outcome.disabled.count())),
+                    ("DisablesHeld", "Count", json!(outcome.held.count())),
+                    ("SweepTroubles", "Count", json!(troubles)),
+                    ("IamCalls", "Count", json!(outcome.calls)),
+                    ("SecondsPerAccount", "Seconds", json!(self.took.as_secs_f64())),
+                ],
+            ));
+        }
+        lines.extend(self.end().map(|end| end_metrics(end, at)));
+        lines
+    }
+}
+
+fn log_end(end: &End) {
+    let silent: Vec<&str> = end.silent.iter().map(keytide_core::AccountId::as_str).collect();
+    let (expected, swept, silent) = (end.expected, end.swept, silent.join(","));
+    let oldest_sweep_hours = end.oldest_sweep_hours;
+    match &end.digest {
+        DigestEnd::Failed { cause, .. } => {
+            tracing::error!(
+                expected,
+                swept,
+                silent,
+                oldest_sweep_hours,
+                cause,
+                "a run ended and its digest is still to be posted"
+            );
+        }
+        digest if swept < expected => {
+            tracing::error!(
+                expected,
+                swept,
+                silent,
+                oldest_sweep_hours,
+                ?digest,
+                "a run ended and is not whole"
+            );
+        }
+        digest => tracing::info!(expected, swept, oldest_sweep_hours, ?digest, "a run ended"),
+    }
+}
+
+fn end_metrics(end: &End, at: Timestamp) -> String {
+    document(
+        at,
+        None,
+        &[
+            ("OldestSweepAgeHours", "None", json!(end.oldest_sweep_hours)),
+            ("AccountsMissing", "Count", json!(end.expected.saturating_sub(end.swept))),
+            ("AccountsSilent", "Count", json!(end.silent.len())),
+            ("DigestsPosted", "Count", json!(u8::from(end.digest == DigestEnd::Posted))),
+            ("DigestsFailed", "Count", json!(u8::from(matches!(end.digest, DigestEnd::Failed { .. })))),
+        ],
+    )
+}
+
+/// Logs how a `begin` went.
+pub(crate) fn log_begin(begun: &Result<Begun, BeginError>) {
+    match begun {
+        Ok(Begun::Started { date, accounts }) => {
+            tracing::info!(run = %date, accounts, outcome = "started", "a run began");
+        }
+        Ok(Begun::UnderWay { date }) => {
+            tracing::info!(run = %date, outcome = "under-way", "the run has begun already");
+        }
+        Ok(Begun::Ended { date, end }) => {
+            tracing::info!(run = %date, outcome = "ended", "the run began hours ago");
+            log_end(end);
+        }
+        Err(error) => tracing::error!(%error, outcome = "failed", "a run could not begin"),
+    }
+}
+
+/// The numbers of a `begin`.
+pub(crate) fn begin_metrics(begun: &Result<Begun, BeginError>, at: Timestamp) -> Vec<String> {
+    let (started, expected) = match begun {
+        Ok(Begun::Started { accounts, .. }) => (1, *accounts),
+        _ => (0, 0),
+    };
+    let mut lines = vec![document(
+        at,
+        None,
+        &[
+            ("RunsStarted", "Count", json!(started)),
+            ("AccountsExpected", "Count", json!(expected)),
+            ("RunsFailed", "Count", json!(u8::from(begun.is_err()))),
+        ],
+    )];
+    if let Ok(Begun::Ended { end, .. }) = begun {
+        lines.push(end_metrics(end, at));
+    }
+    lines
+}
+
+/// The namespace of all of keytide's metrics.
+const NAMESPACE: &str = "Keytide";
+
+/// One document of the embedded metric format. What is counted without a dimension is counted even where it
+/// is 0, so that an alarm sees the difference to silence.
+fn document(at: Timestamp, dimension: Option<(&str, &str)>, metrics: &[(&str, &str, Value)]) -> String {
+    let definitions: Vec<Value> =
+        metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
+    let dimensions: Vec<&str> = dimension.iter().map(|(name, _)| *name).collect();
+    let directive = json!({"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": definitions});
+    let mut root = Map::new();
+    let about = json!({"Timestamp": at.as_millisecond(), "CloudWatchMetrics": [directive]});
+    root.insert("_aws".to_owned(), about);
+    root.extend(dimension.map(|(name, value)| (name.to_owned(), json!(value))));
+    root.extend(metrics.iter().map(|(name, _, value)| ((*name).to_owned(), value.clone())));
+    Value::Object(root).to_string()
+}
+
+/// Writes lines where Lambda takes them from. Each is written whole, so that none is torn by another.
+pub(crate) fn write(lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let mut all = lines.join("\n");
+    all.push('\n');
+    // Were it to fail, nobody could be told; the message's own line, through tracing, has the same fate.
+    let _ = std::io::stdout().lock().write_all(all.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> Timestamp {
+        "2026-06-02T08:58:17Z".parse().unwrap()
+    }
+
+    fn end(digest: DigestEnd) -> End {
+        End {
+            expected: 3,
+            swept: 1,
+            silent: vec!["111122223333".parse().unwrap()],
+            oldest_sweep_hours: 49.5,
+            digest,
+        }
+    }
+
+    /// Every metric of the documents by its name, judged by the format's specification on the way.
+    fn read(lines: &[String]) -> Map<String, Value> {
+        let mut found = Map::new();
+        for line in lines {
+            let root: Value = serde_json::from_str(line).unwrap();
+            let directive = &root["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(directive["Namespace"], "Keytide");
+            for dimension in directive["Dimensions"][0].as_array().unwrap() {
+                assert!(root[dimension.as_str().unwrap()].is_string());
+            }
+            for metric in directive["Metrics"].as_array().unwrap() {
+                assert!(["Count", "Seconds", "None"].contains(&metric["Unit"].as_str().unwrap()));
+                let name = metric["Name"].as_str().unwrap();
+                assert!(root[name].is_number(), "{name} in {line}");
+                assert!(found.insert(name.to_owned(), root[name].clone()).is_none(), "{name} twice");
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn a_runs_end_is_told_in_numbers_whether_slack_answers_or_not() {
+        let failed = DigestEnd::Failed { cause: "Slack is down".to_owned(), after: None };
+        for (digest, posted, failures) in [(DigestEnd::Posted, 1, 0), (failed, 0, 1)] {
+            let begun = Ok(Begun::Ended { date: "2026-06-02".parse().unwrap(), end: end(digest) });
+            let found = read(&begin_metrics(&begun, at()));
+            assert_eq!(found["OldestSweepAgeHours"], 49.5);
+            assert_eq!((&found["AccountsMissing"], &found["AccountsSilent"]), (&json!(2), &json!(1)));
+            assert_eq!(
+                (&found["DigestsPosted"], &found["DigestsFailed"]),
+                (&json!(posted), &json!(failures))
+            );
+            assert_eq!(found["RunsFailed"], 0);
+        }
+    }
+
+    #[test]
+    fn a_run_that_cannot_begin_counts() {
+        let failure = keytide_aws::Failure::operators("organizations:ListAccounts", "AccessDenied");
+        let found = read(&begin_metrics(&Err(BeginError::Failed(failure)), at()));
+        assert_eq!((&found["RunsFailed"], &found["RunsStarted"]), (&json!(1), &json!(0)));
+    }
+
+    #[test]
+    fn what_failed_comes_again_later_each_time_and_what_was_not_begun_at_once() {
+        let report = |ended| Report { ended, account: None, took: Duration::from_secs(1) };
+        assert_eq!(report(Ended::Untouched).comes_again(9), Some(Duration::from_secs(1)));
+        assert_eq!(report(Ended::Panicked).comes_again(1), Some(Duration::from_mins(1)));
+        assert_eq!(report(Ended::OutOfTime).comes_again(99), Some(Duration::from_mins(15)));
+        let found = read(&report(Ended::OutOfTime).metrics(at()));
+        assert_eq!(found["SweepFailures"], 1);
+    }
+}
