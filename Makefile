@@ -7,9 +7,10 @@ TOOLS := target/tools
 DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS ?= 60
+SEEDS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check deny audit bench fuzz functions man
+.PHONY: help demo test simulate check deny audit bench fuzz functions man
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,6 +20,9 @@ demo: ## one access key's story, from its creation to the ledger, in an AWS in t
 
 test: check deny ## everything that must hold: lints, all tests, the judges that are not ours, licences
 	$(CARGO) test --locked --workspace --features keytide-tests/counterparts
+
+simulate: ## a hundred days of sweeps by chance, SEEDS=100000 times; SEED=n tells one story alone
+	SEEDS=$(SEEDS) $(CARGO) test --locked --release -p keytide-tests --test e2e simulate -- --nocapture
 
 check: ## formatting and lints, warnings refused
 	$(CARGO) fmt --all --check

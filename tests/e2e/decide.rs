@@ -74,9 +74,10 @@ async fn a_decision_without_its_message_is_void() {
     let now = tide.world.now();
 
     // The transaction breaks.
-    tide.world.aws.faults().plan(|call| {
-        (call.operation == "TransactWriteItems").then_some(Fault::TransactionConflict)
-    });
+    tide.world
+        .aws
+        .faults()
+        .plan(|call| (call.operation == "TransactWriteItems").then_some(Fault::TransactionConflict));
     assert!(matches!(decide(&tide).halt(REASON, now).await, Err(DecideError::Failed(_))));
     let until = in_days(&tide, 30);
     assert!(decide(&tide).exempt(&account(), KEY, until, REASON, now).await.is_err());
@@ -133,8 +134,7 @@ async fn every_decision_is_told_by_the_next_sweep_once() {
     assert_eq!(tide.world.slack.messages(), [], "a decision by itself posts nothing");
     tide.days(1).await;
     assert_eq!(waiting(&tide).await, 0);
-    for words in
-        ["halted all disabling", "lifted the halt", "exempted access key", "took back the exemption"]
+    for words in ["halted all disabling", "lifted the halt", "exempted access key", "took back the exemption"]
     {
         assert_eq!(said(&tide, words), 1, "{words}: {:?}", tide.world.channel_texts());
     }
@@ -157,10 +157,7 @@ async fn a_decision_that_may_not_be_taken_leaves_no_trace() {
     let (decide, now) = (decide(&tide), tide.world.now());
     let account = account();
     let exempt = async |days, reason| decide.exempt(&account, KEY, in_days(&tide, days), reason, now).await;
-    assert!(matches!(
-        exempt(181, REASON).await,
-        Err(DecideError::NotAllowed(NotAllowed::TooLong { .. }))
-    ));
+    assert!(matches!(exempt(181, REASON).await, Err(DecideError::NotAllowed(NotAllowed::TooLong { .. }))));
     assert!(matches!(
         exempt(-1, REASON).await,
         Err(DecideError::NotAllowed(NotAllowed::EndedAlready { .. }))
@@ -226,7 +223,7 @@ async fn an_approval_lets_exactly_that_plan_through() {
     let other = tide.run().await.unwrap();
     assert_eq!(other.disabled, [], "{user}: {}", other.plan);
     tide.world.aws.iam().set_status(PROD, &gone, KeyStatus::Active).unwrap();
-    assert!(keys.iter().any(|key_id| *key_id == gone) || gone == KEY);
+    assert!(keys.contains(&gone) || gone == KEY);
     assert_eq!(said(&tide, "approved"), 1, "{:?}", tide.world.channel_texts());
 }
 

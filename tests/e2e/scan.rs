@@ -163,11 +163,11 @@ async fn with_read_only_credentials_everything_is_read_and_nothing_is_written() 
         "1 active key, on or past day 91",
         "an active access key",
         "If this account were in enforce",
-        "SecurityAudit",
-        "keytide policy",
+        "keytide policy --help",
     ] {
-        let is_there = ran.stdout.contains(part) || (part == "SecurityAudit" && !ran.stderr.contains(part));
-        assert!(is_there, "{part:?} is missing in\n{}", ran.stdout);
+        // Wherever lines were broken.
+        let words = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(part), "{part:?} is missing in\n{}", ran.stdout);
     }
     assert!(ran.stderr.contains("nothing is written"), "{}", ran.stderr);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
@@ -329,7 +329,8 @@ async fn all_pages_are_read() {
     assert_eq!(list_calls, 13, "252 users, twenty a page");
     let text = served.run(&["scan"]).await.expect(0).stdout;
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-    assert!(text.contains("no more than 10 %"), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("no more than 10 % of the account's active keys"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -372,3 +372,66 @@ async fn a_fault_at_every_single_call_of_a_sweep_loses_nothing_and_disables_noth
     println!("{faults} faults at single calls of a sweep");
     assert!(faults > 60, "{faults}");
 }
+
+/// Whatever is decided while a sweep is under way counts: everything is read afresh before a disable.
+#[tokio::test(start_paused = true)]
+async fn a_halt_or_an_exemption_that_comes_between_plan_and_disable_is_heeded() {
+    for is_halt in [true, false] {
+        let tide = Tide::new("enforce").await;
+        tide.run().await.unwrap();
+        tide.days(90).await;
+        tokio::time::sleep(DAY).await;
+        tide.world.aws.faults().set_latency(Duration::from_millis(200));
+        tide.world.aws.calls().restart();
+        let decide = async {
+            // The keys have been listed for the plan; the exemption comes before anything is read again, the
+            // halt even after the disabler's session has begun.
+            let (service, operation, number) =
+                if is_halt { (Service::Sts, "AssumeRole", 2) } else { (Service::Iam, "ListAccessKeys", 1) };
+            while tide.world.aws.calls().count(service, operation) < number {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let author = "arn:aws:iam::999988887777:role/security".to_owned();
+            let (ledger, at) = (tide.world.ledger(), tide.world.now());
+            if is_halt {
+                ledger.set_halt(&Halt { reason: "an incident".to_owned(), author, at }).await.unwrap();
+            } else {
+                let until = at.checked_add(SignedDuration::from_hours(48)).unwrap();
+                let exemption = Exemption { reason: "migration".to_owned(), author, granted_at: at, until };
+                assert!(ledger.save_exemption(&account(), KEY, &exemption, 0).await.unwrap());
+            }
+        };
+        let (swept, ()) = tokio::join!(Box::pin(tide.run()), decide);
+        let swept = swept.unwrap();
+        assert_eq!(swept.plan.disables.len(), 1, "the plan did not know: {}", swept.plan);
+        assert!(swept.disabled.is_empty());
+        assert_eq!(tide.status().await, Status::Active);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_organization_s_cap_is_counted_in_the_ledger() {
+    let mut tide = Tide::new("enforce").await;
+    tide.policy =
+        Policy::parse(&format!("[modes]\nenforce = [\"{PROD}\"]\n[caps]\norganization-per-day = 1\n"))
+            .unwrap();
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tokio::time::sleep(DAY).await;
+    let (ledger, now) = (tide.world.ledger(), tide.world.now());
+    // Another account's sweep was there first.
+    assert!(ledger.count_disable(keytide_core::lifecycle::utc_date(now), 1, now).await.unwrap());
+    let swept = tide.run().await.unwrap();
+    assert_eq!(swept.refused[0].by, HeldBy::OrganizationCap { most: 1 });
+    assert_eq!(tide.status().await, Status::Active);
+    assert_eq!(tide.days(1).await.disabled.len(), 1, "the next day counts anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_sweeps_at_once_one_gives_way() {
+    let tide = Tide::new("enforce").await;
+    tide.world.aws.faults().set_latency(Duration::from_millis(50));
+    let (one, other) = tokio::join!(Box::pin(tide.run()), Box::pin(tide.run()));
+    let taken = [&one, &other].iter().filter(|swept| matches!(swept, Err(SweepError::Taken { .. }))).count();
+    assert_eq!(taken, 1, "{one:?} {other:?}");
+}

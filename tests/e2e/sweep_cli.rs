@@ -128,15 +128,8 @@ impl Served {
 
     /// A sweep of the one account, over the table.
     async fn sweep(&self, more: &[&str]) -> Ran {
-        let arguments = [
-            "sweep",
-            "--ledger",
-            "dynamodb:keytide",
-            "--account",
-            PROD,
-            "--external-id",
-            EXTERNAL_ID,
-        ];
+        let arguments =
+            ["sweep", "--ledger", "dynamodb:keytide", "--account", PROD, "--external-id", EXTERNAL_ID];
         self.run(&[&arguments[..], more].concat()).await
     }
 
@@ -150,8 +143,14 @@ impl Served {
     }
 
     fn assert_nothing_was_written(&self) {
-        let written: Vec<_> =
-            self.world.aws.calls().list().into_iter().filter(|call| WRITES.contains(&call.operation)).collect();
+        let written: Vec<_> = self
+            .world
+            .aws
+            .calls()
+            .list()
+            .into_iter()
+            .filter(|call| WRITES.contains(&call.operation))
+            .collect();
         assert_eq!(written, []);
         assert_eq!(self.world.slack.calls(), [""; 0], "nobody was told");
     }
@@ -170,13 +169,17 @@ impl Served {
         let policy = self.file("enforce.toml", &format!("[modes]\nenforce = [\"{PROD}\"]\n"));
         self.in_table(&["policy", "apply", &policy, "--yes"]).await.expect(0);
         let ledger = self.world.ledger();
-        let since = Some(days_ago(20));
-        let record = AccountRecord { enforced_since: since, baseline_at: since, ..AccountRecord::default() };
+        let since = days_ago(20);
+        let record = AccountRecord {
+            enforced_since: Some(since),
+            baseline_at: Some(since),
+            ..AccountRecord::default()
+        };
         ledger.save_account(&account(), &record, 0).await.unwrap().unwrap();
         self.sweep(&["--apply", "--post", "--confirm", HOME_ACCOUNT]).await.expect(0);
         let mut key = ledger.key(&account(), OLD).await.unwrap().unwrap();
         key.value.notices = vec![NoticeMark {
-            epoch: since.unwrap().to_string(),
+            epoch: since.to_string(),
             stage: Stage::Notice(NoticeDay::Age(86)),
             ground: Ground::Age,
             at: days_ago(10),
@@ -277,7 +280,11 @@ async fn a_halt_stops_it_and_resuming_lets_it_disable() {
     served.sweep(&apply).await.expect(0).says(&[&format!("{OLD} disabled, and IAM shows it Inactive")]);
     assert_eq!(served.status().await, Status::Inactive);
     assert!(served.world.all_said().contains("lifted the halt"));
-    served.in_table(&["resume", "--reason", "once more, please"]).await.expect(3).says(&["nothing is halted"]);
+    served
+        .in_table(&["resume", "--reason", "once more, please"])
+        .await
+        .expect(3)
+        .says(&["nothing is halted"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,7 +295,7 @@ async fn without_accounts_it_is_the_organization_and_what_cannot_be_read_is_name
     organization.add_member(PROD, "prod \u{1b}[31m").unwrap();
     organization.add_member("444455556666", "ghost").unwrap();
     organization.add_member("555566667777", "left").unwrap();
-    let suspended = keytide_local::organizations::AccountState::Suspended;
+    let suspended = keytide_local::AccountState::Suspended;
     organization.set_state("555566667777", suspended).unwrap();
     let arguments = ["sweep", "--ledger", "dynamodb:keytide", "--external-id", EXTERNAL_ID];
     let ran = served.run(&arguments).await.expect(1);
@@ -347,7 +354,8 @@ async fn exemptions_and_policies_by_hand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_a_file_aws_is_not_used_and_the_author_is_the_system_s_user() {
     let served = Served::new("file").await;
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("events/cloudtrail/create-own.json");
+    let sample =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("events/cloudtrail/create-own.json");
     served.run(&["ingest", "--quiet", &sample.to_string_lossy()]).await.expect(0);
     served
         .run(&["halt", "--reason", REASON])

@@ -25,7 +25,7 @@ use keytide_slack::{
 
 use tokio::time::Instant;
 
-use crate::{Invocation, TokenSource};
+use crate::{Invocation, TokenSource, join};
 
 /// How deliveries are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl<P: Post> Deliver<P> {
             return Ok(Delivered::Already);
         }
         if delivery.value.name.recipient == Recipient::Channel
-            && delivery.value.severity != Severity::Critical
+            && join::can_be_joined(&delivery.value)
             && self.joins
             && let Some(account) = context.fact.body.account()
             && let Some(joined) = self.join_if_many(account, delivery, context, invocation).await?

@@ -16,7 +16,7 @@ use keytide_aws::{
 use keytide_core::{
     AccountId,
     alert::Severity,
-    delivery::{Delivery, Ending, Recipient},
+    delivery::{Delivery, Ending, Recipient, Stage},
     fact::Fact,
     owner::OwnerReport,
 };
@@ -191,8 +191,11 @@ fn undelivered(cause: Cause, retry_after: Option<Duration>) -> Undelivered {
     Undelivered { recipient: Recipient::Channel, cause, retry_after }
 }
 
-fn can_be_joined(delivery: &Delivery) -> bool {
-    delivery.name.recipient == Recipient::Channel && delivery.severity != Severity::Critical
+/// Critical ones always stand alone, and so does what people decide: its reason and its author are to be read.
+pub(crate) fn can_be_joined(delivery: &Delivery) -> bool {
+    delivery.name.recipient == Recipient::Channel
+        && delivery.severity != Severity::Critical
+        && delivery.name.stage != Stage::Decided
 }
 
 fn minute(at: Timestamp) -> i64 {

@@ -173,7 +173,10 @@ fn told(output: &mut Output, decided: Result<Decision, DecideError>) -> Result<E
             Err(Trouble::Failed(format!("{}; nothing was decided", shown(&failure.to_string(), 600))))
         }
         Err(error) => {
-            output.remark(&format!("keytide: refused: {}; nothing was decided", shown(&error.to_string(), 600)));
+            output.remark(&format!(
+                "keytide: refused: {}; nothing was decided",
+                shown(&error.to_string(), 600)
+            ));
             Ok(Ended::Refused)
         }
     }
@@ -261,12 +264,11 @@ async fn list(
     output: &mut Output,
 ) -> Result<Ended, Trouble> {
     let reader = LedgerReader::of(&desk.ledger);
-    let accounts: BTreeSet<AccountId> = match account {
-        Some(account) => BTreeSet::from([account.clone()]),
-        None => {
-            let keys = reader.all_keys().await.map_err(|failure| failed(&failure))?;
-            keys.into_iter().map(|key| key.value.account).collect()
-        }
+    let accounts: BTreeSet<AccountId> = if let Some(account) = account {
+        BTreeSet::from([account.clone()])
+    } else {
+        let keys = reader.all_keys().await.map_err(|failure| failed(&failure))?;
+        keys.into_iter().map(|key| key.value.account).collect()
     };
     let mut rows = Vec::new();
     for account in accounts {

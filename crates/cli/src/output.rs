@@ -180,7 +180,7 @@ pub(crate) fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{s}")
 }
 
-/// One line of JSON in which nothing is left that a terminal would obey: the same JSON, with control and
+/// JSON in which nothing is left that a terminal would obey: the same JSON, with control and
 /// format characters beyond ASCII written as escapes. (JSON itself escapes those within.)
 pub(crate) fn safe_json(json: &str) -> String {
     if json.is_ascii() && !json.contains('\u{7f}') {
@@ -189,11 +189,15 @@ pub(crate) fn safe_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
         // A character that vanishes when it is made harmless is one that does not show as itself.
-        let harmless = character.is_ascii_graphic() || character == ' ' || character.is_alphanumeric() || {
-            let mut buffer = [0; 4];
-            let text: &str = character.encode_utf8(&mut buffer);
-            defused(text) == text
-        };
+        // A line's end stands between JSON's tokens, never within a text of it.
+        let harmless = matches!(character, ' ' | '\n')
+            || character.is_ascii_graphic()
+            || character.is_alphanumeric()
+            || {
+                let mut buffer = [0; 4];
+                let text: &str = character.encode_utf8(&mut buffer);
+                defused(text) == text
+            };
         if harmless {
             safe.push(character);
         } else {

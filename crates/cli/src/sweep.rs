@@ -108,11 +108,13 @@ pub(crate) struct SweepArgs {
     /// The id of the account that you are signed in to, instead of typing it
     #[arg(long, value_name = "ID", value_parser = AccountId::parse, requires = "apply")]
     confirm: Option<AccountId>,
-    /// Send the messages to Slack; KEYTIDE_SLACK_TOKEN holds the token
-    #[arg(long, requires = "apply")]
+    #[arg(
+        long,
+        requires = "apply",
+        help = "Send the messages to Slack; KEYTIDE_SLACK_TOKEN holds the token"
+    )]
     post: bool,
-    /// The Slack channel's id, for --post; else KEYTIDE_CHANNEL
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help = "The Slack channel's id, for --post; else KEYTIDE_CHANNEL")]
     channel: Option<String>,
     /// The role to disable with, the same in every account in enforce
     #[arg(long, value_name = "NAME", default_value = "keytide-disabler")]
@@ -317,18 +319,18 @@ async fn look(
     output: &mut Output,
 ) -> Vec<Looked> {
     output.start_progress_of("accounts");
-    let mut observed = stream::iter(wanted)
+    let mut planned = stream::iter(wanted)
         .map(|wanted| async move {
-            let observed = plan_of(observer, &wanted.id, policy, at, clock).await;
-            (wanted, observed)
+            let planned = plan_of(observer, &wanted.id, policy, at, clock).await;
+            (wanted, planned)
         })
         .buffered(AT_ONCE);
     let mut looked = Vec::new();
     let mut done = 0;
-    while let Some((wanted, observed)) = observed.next().await {
+    while let Some((wanted, outcome)) = planned.next().await {
         done += 1;
         output.progress(done, wanted.id.as_str());
-        match observed {
+        match outcome {
             Ok((plan, troubles)) => {
                 print_plan(output, &wanted, &plan);
                 for trouble in &troubles {
@@ -368,8 +370,8 @@ pub(crate) async fn plan_of(
     loop {
         match Box::pin(observer.observe(account, policy, visit, &clock)).await {
             Err(SweepError::ReportInTheMaking { .. }) => sleep(REPORT_PAUSE).await,
-            observed => {
-                return observed.map(|seen| (seen.plan(policy, clock.now()), seen.troubles));
+            outcome => {
+                return outcome.map(|seen| (seen.plan(policy, clock.now()), seen.troubles));
             }
         }
         visit += 1;

@@ -1,6 +1,6 @@
 //! `keytide upcoming`: what the coming days hold, by date, from the ledger alone. No account is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use jiff::{Timestamp, civil::Date};
@@ -340,8 +340,15 @@ fn print_table(
     let source = if common.is_built_in { "the built-in policy" } else { "the policy in force" };
     let disables = coming.iter().filter(|one| matches!(one.what, ComingKind::Disable(_))).count();
     let notices = coming.iter().filter(|one| matches!(one.what, ComingKind::Notice(_))).count();
+    let held = coming.iter().filter(|one| matches!(one.what, ComingKind::Held(_)));
+    let held: BTreeSet<(&AccountId, &str)> = held.map(|one| (&one.account, one.key_id.as_str())).collect();
+    let held = if held.is_empty() {
+        String::new()
+    } else {
+        format!("; something stops the disable of {}", counted(held.len() as u64, "key"))
+    };
     output.remark(&format!(
-        "{} of {} in the next {} under {source}; {}",
+        "{} about {} in the next {} under {source}; {}{held}",
         counted(notices as u64, "notice"),
         counted(known as u64, "open key"),
         counted(u64::from(args.days), "day"),
@@ -372,7 +379,9 @@ fn words(coming: &Coming) -> String {
             let stage = match notice.stage {
                 Stage::Notice(NoticeDay::Age(day)) => format!("notice of day {day}"),
                 Stage::Notice(NoticeDay::Unused) => "notice: unused".to_owned(),
-                Stage::Reminder(_) => "reminder".to_owned(),
+                Stage::Reminder(_) => {
+                    return format!("reminder, past its day since {}", notice.disable_on);
+                }
                 Stage::ExemptionEnding(_) => {
                     return format!("notice: exemption ends {}", notice.disable_on);
                 }

@@ -236,6 +236,9 @@ pub fn for_observed(fact_id: &str, key: &Key, news: &[News]) -> Announcement {
         Announcement::of(severity, DeliveryName::ONCE_PER_KEY, Stage::Created, both)
     } else if news.iter().any(is_active) {
         Announcement::of(severity, fact_id, Stage::Reactivated, both)
+    } else if news.iter().any(|news| matches!(news, News::Status { .. })) {
+        // As an event would have been told of; and a disable of ours that could not be recorded ends here.
+        Announcement::of(Severity::Notice, fact_id, Stage::Deactivated, both)
     } else {
         Announcement::silence()
     }

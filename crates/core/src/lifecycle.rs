@@ -272,7 +272,7 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
     let is_again = armed.again.is_some_and(|at| case.marks.iter().all(|mark| mark.at < at));
     let reminder = ((is_past_its_day && is_long_ago) || (is_again && case.holds && named.is_some()))
         .then_some(Stage::Reminder(today));
-    let licence = case.licence(around, today).filter(|_| !born_ahead && today >= disable_on);
+    let licence = case.licence(around, today).filter(|_| today >= disable_on);
     Clock {
         age_days,
         born_ahead,
@@ -308,12 +308,9 @@ impl<'a> Case<'a> {
     }
 
     /// The notice that licenses a disable today: sent in `enforce`, in this epoch, the wanted number of UTC
-    /// dates ago, naming a date that has come, and not put off by a later one.
+    /// dates ago. The date that the latest of them named must have come besides: see `disable_on`.
     fn licence(&self, around: &Circumstances<'_>, today: Date) -> Option<&'a NoticeMark> {
         if !self.holds || around.mode != Mode::Enforce {
-            return None;
-        }
-        if self.marks.iter().any(|mark| mark.disable_on > today) {
             return None;
         }
         let is_old_enough = |mark: &NoticeMark| dates_after(utc_date(mark.at), around.dates_between) <= today;

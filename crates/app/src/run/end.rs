@@ -212,8 +212,9 @@ pub(super) fn compose(
     };
     debug_assert!(run.date <= utc_date(now), "a run ends after it began");
     for account in run.left.keys() {
-        let cause = "it is not among the accounts to be swept any more (it left the organization, is suspended \
-                     or closed, or is excluded): its keys stand in the ledger as they were";
+        // Short: the digest shows 160 characters.
+        let cause = "gone from the list (it left, is suspended or closed, or is excluded): its keys stay in the \
+                     ledger as they were";
         push(&mut digest.failed, (account.clone(), cause.to_owned()));
     }
     for account in run.expected.keys() {

@@ -307,6 +307,7 @@ enum HeldByRow {
     AccountCap { most: u32 },
     Hours(String),
     NotSeen,
+    PolicyChanged,
     TagsUnknown,
     BornAhead,
     Clock,

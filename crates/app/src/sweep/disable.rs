@@ -111,6 +111,10 @@ impl<P: Post> Sweep<P> {
         };
         let state = self.read_again(account, key_id, &key.value, record, observed).await;
         let state = state.map_err(|failure| trouble(failure.to_string()))?;
+        let in_force = self.ledger.policy().await.map_err(|failure| trouble(failure.to_string()))?;
+        if in_force.is_some_and(|in_force| in_force.value.hash != policy.hash()) {
+            return Ok(Went::Held(HeldBy::PolicyChanged));
+        }
         if let Some(by) = self.obstacle(&state, &key.value, planned, policy, invocation.now()) {
             return Ok(Went::Held(by));
         }
@@ -136,14 +140,14 @@ impl<P: Post> Sweep<P> {
         };
         match &went {
             Ok(Went::Seen(seen)) => {
-                let recorded = self.record_disable(&place, planned, *seen, &session_name, invocation).await;
+                // Not recorded, the claim stays as it is: it runs out, and the next sweep tells what it finds.
+                self.record_disable(&place, planned, *seen, &session_name, invocation).await?;
                 let receipt = Receipt {
                     channel: "iam".to_owned(),
                     ts: invocation.now().to_string(),
                     note: (*seen == SeenAfter::Unconfirmed).then(|| "unconfirmed".to_owned()),
                 };
                 self.end_claim(&place, &claim, &session_name, Ending::Done(receipt), invocation).await?;
-                recorded?;
             }
             Ok(Went::Held(_) | Went::Moot) => {
                 let cause = "it was not allowed after all, or there was nothing to do".to_owned();

@@ -147,6 +147,7 @@ impl<P: Post> Sweep<P> {
         self.record_changes(&observed, &mut swept, invocation).await;
         self.notify(&mut swept, policy, invocation).await;
         self.disable(&observed, &mut swept, policy, &record, invocation).await;
+        self.notify_refused(&mut swept, policy, invocation).await;
         swept.calls = observed.inventory.calls();
         let disabled_now = u32::try_from(swept.disabled.len()).unwrap_or(u32::MAX);
         let is_success = swept.troubles.is_empty();
@@ -157,14 +158,16 @@ impl<P: Post> Sweep<P> {
                 let before = record.disabled.filter(|(on, _)| *on == date).map_or(0, |(_, count)| count);
                 record.disabled = Some((date, before.saturating_add(disabled_now)));
             }
-            if let Some((made_at, rows)) = &observed.report_rows {
-                record.report_at = Some(*made_at);
-                record.report_rows.clone_from(rows);
-            }
+            // Stock was taken once, even if not everybody could be read: whoever turns up later is news.
+            record.baseline_at = record.baseline_at.or(Some(observed.at));
             if is_success {
                 // The beginning: what happened since is for the next sweep.
                 record.swept_at = Some(observed.at);
-                record.baseline_at = record.baseline_at.or(Some(observed.at));
+                // Only now: a user who changed and could not be read counts as changed the next time too.
+                if let Some((made_at, rows)) = &observed.report_rows {
+                    record.report_at = Some(*made_at);
+                    record.report_rows.clone_from(rows);
+                }
             }
         })
         .await;

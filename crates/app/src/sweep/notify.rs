@@ -4,7 +4,7 @@
 //! both are finished does the key get its mark ([`NoticeMark`]), which is what licenses a disable later on: a
 //! notice that Slack did not confirm licenses nothing, and is sent by the next sweep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keytide_aws::ledger::{Place, Versioned};
 use keytide_core::{
@@ -45,9 +45,29 @@ struct Going {
 impl<P: Post> Sweep<P> {
     /// Sends what is due.
     pub(super) async fn notify(&self, swept: &mut Swept, policy: &Policy, invocation: &Invocation) {
+        let notices = swept.plan.notices.clone();
+        self.tell(notices, swept, policy, invocation).await;
+    }
+
+    /// Sends what is due about keys that were to be disabled and, by a cap or by what was read last, are not.
+    pub(super) async fn notify_refused(&self, swept: &mut Swept, policy: &Policy, invocation: &Invocation) {
+        let held = swept.refused.iter().chain(&swept.plan.held);
+        let refused: BTreeSet<&str> = held.map(|held| held.key_id.as_str()).collect();
+        let due = swept.plan.if_refused.iter().filter(|notice| refused.contains(notice.key_id.as_str()));
+        let notices = due.cloned().collect();
+        self.tell(notices, swept, policy, invocation).await;
+    }
+
+    async fn tell(
+        &self,
+        notices: Vec<PlannedNotice>,
+        swept: &mut Swept,
+        policy: &Policy,
+        invocation: &Invocation,
+    ) {
         let mode = swept.plan.mode;
         let mut going = Vec::new();
-        for notice in swept.plan.notices.clone() {
+        for notice in notices {
             match self.begin(&swept.plan.account, notice, invocation).await {
                 Ok(begun) => going.extend(begun),
                 Err(trouble) => swept.troubles.push(trouble),

@@ -22,7 +22,11 @@ use keytide_core::{
     plan::PlannedNotice,
     policy::Policy,
 };
-use keytide_local::{KeyStatus, draw::draw, slack::SlackSim};
+use keytide_local::{
+    KeyStatus,
+    draw::draw,
+    slack::{PostedMessage, SlackSim},
+};
 
 use super::{ACCOUNTS, CHANNEL_NAME, Company, EXTERNAL_ID, PROD, READER, USERS, broken};
 use crate::{
@@ -122,11 +126,10 @@ pub(super) async fn tell(company: &Company, output: &mut Output) -> Result<(), T
                 tell_swept(&swept, morning, output);
             }
             let sent = company.slack.messages().split_off(before);
-            let of_dario = sent.into_iter().filter(|message| message.text.contains("will be disabled"));
-            last_notice = of_dario
-                .filter(|message| message.channel == SlackSim::direct_of("U0DARIO"))
-                .last()
-                .or(last_notice);
+            let is_darios_notice = |message: &PostedMessage| {
+                message.channel == SlackSim::direct_of("U0DARIO") && message.text.contains("will be disabled")
+            };
+            last_notice = sent.into_iter().rfind(is_darios_notice).or(last_notice);
         }
         for (_, user, key_id, deed) in DEEDS.iter().filter(|(on, ..)| *on == day) {
             let later = morning.saturating_add(SignedDuration::from_hours(4)).unwrap_or(morning);

@@ -93,22 +93,25 @@ pub(super) fn text(scan: &Scan, width: usize, style: &dyn Fn(Style, &str) -> Str
 }
 
 fn print_keys(scan: &Scan, page: &mut Page<'_>) {
-    let widest = |text: &dyn Fn(&ScannedKey) -> String, least: usize, most: usize| {
-        scan.keys.iter().map(|key| text(key).width()).max().unwrap_or(0).clamp(least, most)
+    // No narrower than its heading.
+    let widest = |text: &dyn Fn(&ScannedKey) -> String, heading: &str, most: usize| {
+        scan.keys.iter().map(|key| text(key).width()).max().unwrap_or(0).clamp(heading.len(), most)
     };
-    let use_words = |key: &ScannedKey| use_words(key, scan.at);
-    let mut user = widest(&|key| shown(&key.user, 64), LEAST_USER, MOST_USER);
-    let mut owner = widest(&owner_words, LEAST_OWNER, MOST_OWNER);
-    let last_use = widest(&use_words, 8, MOST_USE);
-    let flags = widest(&|key| flag_words(&key.flags), 5, 80);
-    let letters = widest(&|key| flag_letters(&key.flags), 5, 8);
+    // On a narrow page there is room for when, and not for where.
+    let with_service = page.width >= 100;
+    let use_words = |key: &ScannedKey| use_words(key, scan.at, with_service);
+    let mut user = widest(&|key| shown(&key.user, 64), "USER", MOST_USER);
+    let mut owner = widest(&owner_words, "OWNER", MOST_OWNER);
+    let last_use = widest(&use_words, "LAST USE", MOST_USE);
+    let flags = widest(&|key| flag_words(&key.flags), "FLAGS", 80);
+    let letters = widest(&|key| flag_letters(&key.flags), "FLAGS", 8);
     // Words where they fit with names of a usable length, letters where they do not.
     let room = page.width.saturating_sub(FIXED + last_use + 2);
     let names = |user: usize, owner: usize| user + 2 + owner + 2;
-    let has_words = names(user.min(16), owner.min(14)) + flags <= room;
+    let has_words = names(user.min(14), owner.min(12)) + flags <= room;
     let room_for_names = room.saturating_sub(if has_words { flags } else { letters });
     while names(user, owner) > room_for_names && (user > LEAST_USER || owner > LEAST_OWNER) {
-        if user > LEAST_USER && (user >= owner || owner == LEAST_OWNER) {
+        if user > LEAST_USER && (user >= owner || owner <= LEAST_OWNER) {
             user -= 1;
         } else {
             owner -= 1;
@@ -139,7 +142,7 @@ fn print_keys(scan: &Scan, page: &mut Page<'_>) {
 }
 
 /// `never`, `today, s3`, `12 d ago, s3`; `-` where it was not asked or not answered.
-fn use_words(key: &ScannedKey, now: Timestamp) -> String {
+fn use_words(key: &ScannedKey, now: Timestamp, with_service: bool) -> String {
     let Some(at) = key.last_used_at else {
         return if key.used == Some(false) { "never" } else { "-" }.to_owned();
     };
@@ -147,7 +150,7 @@ fn use_words(key: &ScannedKey, now: Timestamp) -> String {
         0 => "today".to_owned(),
         days => format!("{days} d ago"),
     };
-    match &key.last_used_service {
+    match key.last_used_service.as_ref().filter(|_| with_service) {
         Some(service) => format!("{ago}, {}", shown(service, 20)),
         None => ago,
     }
@@ -174,7 +177,7 @@ fn flag_letters(flags: &[Flag]) -> String {
 fn histogram(steps: &[Step], birth_unknown: usize, width: usize) -> Vec<String> {
     let most = steps.iter().map(|step| step.active + step.inactive).max().unwrap_or(0).max(1);
     // Before and after the bar.
-    let longest = width.saturating_sub(14 + 8 + 10).clamp(10, MOST_BAR);
+    let longest = width.saturating_sub(14 + 1 + 8 + 10).clamp(10, MOST_BAR);
     let scaled = |count: usize| {
         // What is there is seen, be it little.
         if count == 0 {
@@ -227,25 +230,19 @@ fn findings(scan: &Scan) -> Vec<(String, bool)> {
     line("over age", over_age, format!("{}, on or past day {day}", active(over_age)));
     let first = scan.if_enforced.notice_days.first().copied().unwrap_or(day);
     line("soon", soon, format!("{}, from day {first} on", active(soon)));
+    let parts = |parts: [(usize, &str); 2]| {
+        let there = parts.into_iter().filter(|(count, _)| *count > 0);
+        there.map(|(count, words)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")
+    };
     let unused = never_used + unused_over_90_days;
-    line(
-        "unused",
-        unused,
-        format!(
-            "{}: {never_used} never used, {unused_over_90_days} not used for over 90 days",
-            active(unused)
-        ),
-    );
+    let how = parts([(never_used, "never used"), (unused_over_90_days, "not used for over 90 days")]);
+    line("unused", unused, format!("{}: {how}", active(unused)));
     let ownerless = no_slack_id + malformed_slack_id;
-    line(
-        "ownerless",
-        ownerless,
-        format!(
-            "{}: {no_slack_id} without the user's tag slack-id, {malformed_slack_id} with one that is no \
-             member id",
-            active(ownerless)
-        ),
-    );
+    let how = parts([
+        (no_slack_id, "without the user's tag slack-id"),
+        (malformed_slack_id, "with a slack-id that is no member id"),
+    ]);
+    line("ownerless", ownerless, format!("{}: {how}", active(ownerless)));
     line("tags unread", tags_unread, format!("{}: the user's tags could not be read", active(tags_unread)));
     line(
         "two active",
@@ -254,7 +251,7 @@ fn findings(scan: &Scan) -> Vec<(String, bool)> {
     );
     match &scan.root_keys {
         None => {
-            lines.push(("  root          not known: there is no credential report to tell".to_owned(), true))
+            lines.push(("  root          not known: there is no credential report to tell".to_owned(), true));
         }
         Some(keys) if keys.is_empty() => {}
         Some(keys) => lines.extend(keys.iter().map(|key| (root_words(key, scan.at), key.active))),
@@ -290,11 +287,10 @@ fn enforced(plan: &IfEnforced, today: Date) -> Vec<String> {
         plan.disable_day
     )];
     lines.push(match plan.notices_today {
-        0 => "  today       nobody would be told, and nothing disabled".to_owned(),
+        0 => "  today       nobody told, nothing disabled".to_owned(),
         count => format!(
-            "  today       {} due for {}; nothing would be disabled, since nobody was told before",
-            if count == 1 { "a notice would be".to_owned() } else { format!("{count} notices would be") },
-            if count == 1 { "a key" } else { "as many keys" },
+            "  today       {} sent; nothing disabled, since nobody was told before",
+            counted(count as u64, "notice")
         ),
     });
     let mut by_date: BTreeMap<Date, Vec<&ComingDay>> = BTreeMap::new();
@@ -351,30 +347,34 @@ fn next(scan: &Scan) -> Vec<String> {
             "Scan again with AWS's policy SecurityAudit ({SECURITY_AUDIT}): not everything could be read."
         ));
     }
-    if summary.never_used + summary.unused_over_90_days > 0 {
+    if summary.over_age + summary.soon > 0 {
         lines.push(
-            "Ask whether the unused keys are needed: aws iam update-access-key --status Inactive is undone \
-             with --status Active."
+            "Have the old keys rotated: make a new one, see that it is used, set the old one Inactive."
                 .to_owned(),
         );
     }
-    if summary.over_age + summary.soon > 0 {
-        lines
-            .push("Have the old ones rotated: a new key, its use seen, the old one set Inactive.".to_owned());
+    if summary.never_used + summary.unused_over_90_days > 0 {
+        lines.push(
+            "Ask who needs the unused keys. One that is set Inactive can be set Active again; a deleted one is \
+             gone."
+                .to_owned(),
+        );
     }
     if summary.no_slack_id + summary.malformed_slack_id > 0 {
         lines.push(
             "Tag the users with their owners, so that keytide can tell them: aws iam tag-user --user-name NAME \
-             --tags Key=slack-id,Value=U0123456789 Key=full-name,Value=\"Their Name\"."
+             --tags Key=slack-id,Value=U0123456789"
                 .to_owned(),
         );
     }
     lines.push(
-        "See what other lives a policy can give (machines, contractors, break-glass users): keytide policy \
-         --help."
+        "Write down whose keys live otherwise (machines, contractors, break-glass users): keytide policy --help"
             .to_owned(),
     );
-    lines.push("Keep this list for a program: keytide scan --format json.".to_owned());
+    lines.push(
+        "See who made which key, from CloudTrail's files: keytide ingest FOLDER, then keytide ledger list"
+            .to_owned(),
+    );
     lines.iter().enumerate().map(|(index, line)| format!("  {}. {line}", index + 1)).collect()
 }
 
@@ -396,9 +396,19 @@ fn cut(text: &str, columns: usize) -> String {
     cut
 }
 
-/// Breaks a line at blanks; what follows is indented under it.
+/// Where a text's own words begin, after a label or a number in its first columns.
+fn hanging(text: &str) -> usize {
+    let begin = text.len() - text.trim_start().len();
+    let words = text.get(begin..).unwrap_or_default();
+    let label = words.find("  ").filter(|end| *end < 14);
+    let after = label.map(|end| words.get(end..).map_or(end, |rest| words.len() - rest.trim_start().len()));
+    let number = || words.find(". ").filter(|end| *end <= 2).map(|end| end + 2);
+    begin + after.or_else(number).unwrap_or(0)
+}
+
+/// Breaks a line at blanks; what follows stands under its words.
 fn broken(text: &str, columns: usize) -> Vec<String> {
-    let indent = " ".repeat(text.chars().take_while(|letter| *letter == ' ').count() + 2);
+    let indent = " ".repeat(hanging(text));
     let mut lines = Vec::new();
     let mut line = String::new();
     // What a line begins with stays together with its blanks.
@@ -428,21 +438,102 @@ fn broken(text: &str, columns: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap as Map;
+
+    use jiff::SignedDuration;
+    use keytide_aws::inventory::{ListedUser, Report};
+    use keytide_core::{
+        AccountId,
+        cloudtrail::Status,
+        key::LastUse,
+        owner::{ListedKey, Owner, OwnerTags},
+    };
+
+    use super::{
+        super::{Answers, LookedAt},
+        *,
+    };
+
+    /// Thirty users with long names, with a key each, older from one to the next.
+    fn scan() -> Scan {
+        let now: Timestamp = "2026-06-01T08:00:00Z".parse().unwrap();
+        let before = |days: i64| now.checked_sub(SignedDuration::from_hours(days * 24)).unwrap();
+        let user = |number: i64| {
+            let name = format!("deploy-service-with-a-long-name-{number:02}");
+            let key_id = format!("AKIATIDEWATERMANY{number:03}");
+            let used = LastUse {
+                at: (number % 2 == 0).then(|| before(number * 5)),
+                service: Some("secretsmanager".to_owned()),
+                region: None,
+                seen_at: now,
+            };
+            let full_name = if number % 3 == 0 {
+                "漢字漢字漢字漢字漢字漢字漢字"
+            } else {
+                "Ada of the Long Name"
+            };
+            LookedAt {
+                user: ListedUser { name, id: String::new(), path: "/".to_owned(), created: None },
+                keys: vec![ListedKey {
+                    key_id: key_id.clone(),
+                    status: Status::Active,
+                    created: Some(before(number * number)),
+                }],
+                owner: Some(Owner {
+                    user_id: String::new(),
+                    path: "/".to_owned(),
+                    tags: OwnerTags::from_tags([("full-name", full_name)]),
+                    seen_at: now,
+                }),
+                last_use: Map::from([(key_id, used)]),
+            }
+        };
+        let answers = Answers {
+            report: Report::StillBeingMade,
+            looked_at: (0..30).map(user).collect(),
+            users: 30,
+            failures: Vec::new(),
+        };
+        let account = AccountId::parse("111122223333").unwrap();
+        Scan::of(&account, "arn:aws:iam::111122223333:user/ada", &answers, now).unwrap()
+    }
+
+    #[test]
+    fn it_fits_a_narrow_terminal_and_uses_a_wide_one() {
+        let scan = scan();
+        let plain = |_: Style, text: &str| text.to_owned();
+        for width in [80, 100, 120] {
+            let text = text(&scan, width, &plain);
+            for line in text.lines() {
+                assert!(line.width() <= width, "{} columns of {width}: {line}\n{text}", line.width());
+            }
+            assert_eq!(text.lines().filter(|line| line.starts_with("AKIATIDEWATERMANY")).count(), 30);
+            // Words where there is room, else letters that are explained.
+            assert_eq!(text.contains("Flags: A over-age"), width < 120, "{text}");
+            assert_eq!(text.contains("over-age unused no-slack-id"), width == 120, "{text}");
+        }
+        let styled = |_: Style, text: &str| format!("<{text}>");
+        let coloured = text(&scan, 80, &styled);
+        assert!(coloured.contains("<  root          not known"), "{coloured}");
+    }
 
     #[test]
     fn text_is_cut_and_broken_by_the_columns_it_takes() {
         assert_eq!(cut("alice", 5), "alice");
         assert_eq!(cut("alice", 4), "ali…");
         assert_eq!(cut("漢字漢字", 5), "漢字…");
-        assert_eq!(
-            broken("  one  two three four five six seven", 22),
-            ["  one  two three four", "    five six seven"]
-        );
-        assert_eq!(
-            broken("a-word-that-is-longer-than-there-is-room and more", 20),
-            ["a-word-that-is-longer-than-there-is-room", "  and more"]
-        );
+        for (text, columns, lines) in [
+            (
+                "  one  two three four five six",
+                18,
+                &["  one  two three", "       four five", "       six"][..],
+            ),
+            ("  1. one two three", 11, &["  1. one", "     two", "     three"]),
+            ("  one two three", 9, &["  one two", "  three"]),
+            ("a-long-word and more", 8, &["a-long-word", "and more"]),
+        ] {
+            assert_eq!(broken(text, columns), lines);
+        }
     }
 
     #[test]

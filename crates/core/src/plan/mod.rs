@@ -155,6 +155,8 @@ pub enum HeldBy {
     TagsUnknown,
     /// Its birth lies ahead of our clock.
     BornAhead,
+    /// Another policy came into force since the plan was made.
+    PolicyChanged,
     /// Our clock and AWS's do not agree, or could not be compared.
     Clock,
     /// The organization's cap.
@@ -237,6 +239,9 @@ pub struct SweepPlan {
     pub notices: Vec<PlannedNotice>,
     /// The keys to disable, longest due first.
     pub disables: Vec<PlannedDisable>,
+    /// The messages due about those keys where their disable turns out not to be allowed after all.
+    #[serde(skip)]
+    pub if_refused: Vec<PlannedNotice>,
     /// Disables that something stops.
     pub held: Vec<HeldDisable>,
     /// What people should mend.
@@ -288,6 +293,7 @@ pub fn plan(state: &AccountState, seen: &Observations, policy: &Policy, now: Tim
         changes,
         notices: Vec::new(),
         disables: Vec::new(),
+        if_refused: Vec::new(),
         held: Vec::new(),
         findings: Vec::new(),
         upcoming: Vec::new(),
@@ -448,6 +454,7 @@ fn plan_running(
         plan.look_ahead(key, clock.disable_on, UpcomingKind::Disable);
     }
 
+    let mode = plan.mode;
     let mut is_disabled_now = false;
     if clock.is_past_its_day || clock.licence.is_some() {
         let obstacle = obstacle(clock, around, is_seen, plan.mode, (state, policy));
@@ -468,14 +475,15 @@ fn plan_running(
         }
     }
     // Who is disabled now is told of that; a key that no listing shows is told of when one does.
-    if let Some(stage) = clock.notice.filter(|_| !is_disabled_now && is_seen) {
+    if let Some(stage) = clock.notice.filter(|_| is_seen) {
         let is_again = clock.armed.again.is_some() && matches!(stage, Stage::Reminder(_));
         let severity = match (is_again || treatment.break_glass, clock.armed.by, stage) {
             (true, ..) => Severity::Critical,
             (_, ArmedBy::Reactivation, _) | (.., Stage::Reminder(_)) => Severity::Warning,
             _ => Severity::Notice,
         };
-        plan.notices.push(PlannedNotice {
+        let notices = if is_disabled_now { &mut plan.if_refused } else { &mut plan.notices };
+        notices.push(PlannedNotice {
             key_id: key.key_id.clone(),
             user,
             epoch: clock.armed.epoch(),
@@ -483,8 +491,8 @@ fn plan_running(
             ground: clock.ground,
             age_days: clock.age_days,
             disable_on: clock.disable_on,
-            tell_owner: plan.mode != Mode::Observe,
-            in_earnest: plan.mode == Mode::Enforce && !treatment.break_glass,
+            tell_owner: mode != Mode::Observe,
+            in_earnest: mode == Mode::Enforce && !treatment.break_glass,
             severity,
         });
     }

@@ -129,6 +129,10 @@ fn news(known: Option<&Key>, key: &Key) -> Vec<News> {
         }
         return news;
     };
+    // An event of another kind may have come first, and that of its creation never: it is still to be told of.
+    if known.born().is_none() && key.born().is_some() && !key.is_closed() {
+        news.push(News::Found);
+    }
     match (known.standing(), key.standing()) {
         (Some(Standing::Gone(_)), Some(Standing::Exists(_))) => news.push(News::Reopened),
         (Some(Standing::Exists(_)) | None, Some(Standing::Gone(_))) => news.push(News::Gone),

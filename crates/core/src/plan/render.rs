@@ -98,6 +98,7 @@ impl Display for HeldBy {
                 out.write_str("a rule of the policy needs the user's tags, which could not be read")
             }
             Self::BornAhead => out.write_str("its birth lies ahead of our clock"),
+            Self::PolicyChanged => out.write_str("another policy came into force meanwhile"),
             Self::Clock => out.write_str("our clock and AWS's do not agree within five minutes"),
             Self::OrganizationCap { most } => {
                 write!(out, "above the organization's cap of {most} a day: it waits for tomorrow")

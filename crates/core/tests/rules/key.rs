@@ -3,7 +3,7 @@
 use crate::common::{key_event, record};
 use keytide_core::{
     cloudtrail::{KeyEvent, Status, Subject},
-    key::{Effect, Key, Standing, apply},
+    key::{Effect, Key, Sighting, Standing, apply, miss, sight},
 };
 use proptest::prelude::*;
 
@@ -134,4 +134,53 @@ proptest! {
             prop_assert_eq!(&apply(Some(key.clone()), event).key, &key);
         }
     }
+}
+
+fn listed(status: Status, at: &str) -> Sighting {
+    Sighting {
+        account: "111122223333".parse().unwrap(),
+        key_id: state_after(&[event("CreateAccessKey", 0, "Active")]).key_id,
+        user: "alice".to_owned(),
+        status,
+        created: Some("2026-05-04T09:00:00Z".parse().unwrap()),
+        at: at.parse().unwrap(),
+    }
+}
+
+#[test]
+fn a_key_that_nobody_lists_for_a_day_is_gone_until_it_is_seen_again() {
+    let key = state_after(&[event("CreateAccessKey", 0, "Active")]);
+    let once = miss(key.clone(), "2026-05-05T09:00:00Z".parse().unwrap());
+    assert_eq!(once.standing_word(), "Active", "once is not enough");
+    let soon = miss(once.clone(), "2026-05-06T08:59:59Z".parse().unwrap());
+    assert_eq!(soon.standing_word(), "Active", "nor is less than a day");
+    let gone = miss(once, "2026-05-06T09:00:00Z".parse().unwrap());
+    assert_eq!(gone.standing_word(), "Gone");
+    assert!(gone.is_closed());
+    let back = sight(Some(gone), &listed(Status::Active, "2026-05-07T09:00:00Z"), None);
+    assert_eq!((back.standing_word(), back.is_closed()), ("Active", false));
+    // Made a moment before the listing, it need not be in it yet.
+    let fresh = miss(key, "2026-05-04T09:00:30Z".parse().unwrap());
+    assert!(fresh.absence.is_none());
+}
+
+#[test]
+fn a_listing_settles_what_is_open_and_never_overrules_what_happens_meanwhile() {
+    let active = event("UpdateAccessKey", 10, "Active");
+    let inactive = event("UpdateAccessKey", 10, "Inactive");
+    let open = state_after(&[active, inactive.clone()]);
+    let settled = sight(Some(open), &listed(Status::Active, "2026-05-04T09:05:00Z"), None);
+    let Some(Standing::Exists(mark)) = settled.standing() else { panic!("it exists") };
+    assert_eq!((&mark.status, mark.unsettled), (&Status::Active, false));
+    // IAM is seconds behind itself: a listing right after a change may still show the old status.
+    let changed = state_after(&[event("CreateAccessKey", 0, "Active"), inactive.clone()]);
+    let stale = sight(Some(changed.clone()), &listed(Status::Active, "2026-05-04T09:00:40Z"), None);
+    assert_eq!(stale.standing_word(), "Inactive");
+    assert!(stale.reactivations.is_empty());
+    // The same listing before the event is heard of: the event still counts.
+    let first = sight(None, &listed(Status::Active, "2026-05-04T09:00:40Z"), None);
+    assert_eq!(apply(Some(first), &inactive).key.standing_word(), "Inactive");
+    // A change that no event told of is a reactivation all the same.
+    let found = sight(Some(changed), &listed(Status::Active, "2026-05-04T10:00:00Z"), None);
+    assert_eq!((found.standing_word(), found.reactivations.len()), ("Active", 1));
 }

@@ -249,7 +249,7 @@ impl Life {
                 "no notice since {armed_at} licenses a disable at {}: {:?}",
                 self.now, self.told
             );
-            let last = self.told.iter().filter(|(at, ..)| *at > armed_at).next_back().unwrap();
+            let last = self.told.iter().rfind(|(at, ..)| *at > armed_at).unwrap();
             assert!(last.3 <= date(self.now), "the last notice named {}", last.3);
             if let Some(again) = self.latest_reactivation {
                 assert!(dates_between(again, self.now) >= 1, "no day's grace");
@@ -466,6 +466,25 @@ fn an_exempt_key_is_left_alone_and_its_owner_is_told_a_week_before_the_end() {
 }
 
 #[test]
+fn a_notice_that_was_not_in_earnest_licenses_nothing() {
+    let mut life = life();
+    life.live(&Deed::Mode(Mode::Enforce));
+    for _ in 0..88 {
+        life.live(&Deed::Nothing);
+    }
+    // As for a user who was a break-glass user until today.
+    for mark in &mut life.state.keys[0].notices {
+        mark.mode = Mode::Notify;
+    }
+    for _ in 0..3 {
+        let made = life.day(&Deed::Nothing).unwrap();
+        assert!(made.disables.is_empty(), "{made}");
+    }
+    let held = life.day(&Deed::SlackDown).unwrap();
+    assert_eq!(held.held[0].by, HeldBy::NoLicence);
+}
+
+#[test]
 fn the_account_s_cap_holds_back_what_is_above_it_until_that_very_plan_is_approved() {
     let account: AccountId = ACCOUNT.parse().unwrap();
     let born: Timestamp = BORN.parse().unwrap();
@@ -522,4 +541,99 @@ fn the_account_s_cap_holds_back_what_is_above_it_until_that_very_plan_is_approve
     state.keys.pop();
     let another = plan(&state, &seen, &policy, now);
     assert_eq!((another.disables.len(), another.held.len()), (0, 2), "another plan is not approved");
+}
+
+/// A key on its 92nd day that was told of on its 86th, in `enforce`: due, whatever the rest says.
+fn due_key() -> (AccountState, Observations, Timestamp) {
+    let born: Timestamp = BORN.parse().unwrap();
+    let now = born.checked_add(hours(92 * 24)).unwrap();
+    let mut life = life();
+    life.now = now;
+    let seen = life.seen(false);
+    let listed = Sighting {
+        account: ACCOUNT.parse().unwrap(),
+        key_id: KEY.to_owned(),
+        user: "alice".to_owned(),
+        status: Status::Active,
+        created: Some(born),
+        at: born.checked_add(hours(24)).unwrap(),
+    };
+    let mut key = sight(None, &listed, seen.users["alice"].owner.as_ref());
+    key.notices.push(NoticeMark {
+        epoch: born.to_string(),
+        stage: Stage::Notice(NoticeDay::Age(86)),
+        ground: keytide_core::key::Ground::Age,
+        at: born.checked_add(hours(86 * 24)).unwrap(),
+        disable_on: date(born.checked_add(hours(91 * 24)).unwrap()),
+        mode: Mode::Enforce,
+    });
+    life.state.keys = vec![key];
+    (life.state, seen, now)
+}
+
+/// Promise 3, each condition on its own: with all of them the key is disabled, without any one it is not.
+#[test]
+fn each_condition_alone_stops_a_disable() {
+    let enforced =
+        |more: &str| Policy::parse(&format!("[modes]\nenforce = [\"{ACCOUNT}\"]\n{more}")).unwrap();
+    let plain = enforced("");
+    let (state, seen, now) = due_key();
+    assert_eq!(plan(&state, &seen, &plain, now).disables.len(), 1, "with all of them it is disabled");
+
+    let stopped = |what: &str, state: &AccountState, seen: &Observations, policy: &Policy, now: Timestamp| {
+        let made = plan(state, seen, policy, now);
+        assert!(made.disables.is_empty(), "{what}: {made}");
+        made.held.into_iter().map(|held| held.by).next()
+    };
+    for mode in [Mode::Observe, Mode::Notify] {
+        assert_eq!(stopped("mode", &state, &seen, &policy(mode), now), Some(HeldBy::Mode(mode)));
+    }
+    let glass = enforced(&format!("[[break-glass]]\naccount = \"{ACCOUNT}\"\nuser = \"alice\"\n"));
+    assert_eq!(stopped("break-glass", &state, &seen, &glass, now), Some(HeldBy::BreakGlass));
+    let closed = enforced("[disabling]\ntime-zone = \"UTC\"\nhours = \"01:00-02:00\"\n");
+    assert!(matches!(stopped("hours", &state, &seen, &closed, now), Some(HeldBy::Hours(_))));
+
+    let mut halted = state.clone();
+    halted.halt = Some("an incident".to_owned());
+    assert!(matches!(stopped("halt", &halted, &seen, &plain, now), Some(HeldBy::Halt(_))));
+    assert_eq!(stopped("unseen", &state, &Observations::default(), &plain, now), Some(HeldBy::NotSeen));
+
+    let mut nobody = seen.clone();
+    nobody.users.get_mut("alice").unwrap().owner = None;
+    let mut untagged = state.clone();
+    untagged.keys[0].owner = None;
+    assert_eq!(stopped("tags", &untagged, &nobody, &plain, now), Some(HeldBy::TagsUnknown));
+
+    let mut young = seen.clone();
+    let born = BORN.parse::<Timestamp>().unwrap().checked_add(hours(25)).unwrap();
+    young.users.get_mut("alice").unwrap().keys.as_mut().unwrap()[0].created = Some(born);
+    stopped("an hour too young, by a listing", &state, &young, &plain, now);
+
+    let mark = |change: &dyn Fn(&mut NoticeMark)| {
+        let mut state = state.clone();
+        change(&mut state.keys[0].notices[0]);
+        state
+    };
+    let recent = now.checked_sub(hours(3 * 24)).unwrap();
+    stopped("four dates", &mark(&|mark| mark.at = recent), &seen, &plain, now);
+    let tomorrow = date(now.checked_add(hours(24)).unwrap());
+    stopped("a date to come", &mark(&|mark| mark.disable_on = tomorrow), &seen, &plain, now);
+    stopped("another epoch", &mark(&|mark| "x".clone_into(&mut mark.epoch)), &seen, &plain, now);
+    stopped("not in earnest", &mark(&|mark| mark.mode = Mode::Notify), &seen, &plain, now);
+    let unused = keytide_core::key::Ground::Unused;
+    stopped("for another reason", &mark(&|mark| mark.ground = unused), &seen, &plain, now);
+}
+
+#[test]
+fn a_day_is_twenty_four_hours_and_not_a_date() {
+    let (state, seen, _) = due_key();
+    let born: Timestamp = BORN.parse().unwrap();
+    let early = born.checked_add(hours(91 * 24 - 1)).unwrap();
+    let plain = policy(Mode::Enforce);
+    assert!(
+        plan(&state, &seen, &plain, early).disables.is_empty(),
+        "an hour before its ninety-first day ends"
+    );
+    let then = born.checked_add(hours(91 * 24)).unwrap();
+    assert_eq!(plan(&state, &seen, &plain, then).disables.len(), 1);
 }

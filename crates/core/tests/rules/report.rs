@@ -64,7 +64,8 @@ fn sample() -> CredentialReport {
 
 fn with(row: usize, column: &str, value: &str) -> CredentialReport {
     let mut cells = cells();
-    cells[row][HEADER.iter().position(|name| *name == column).unwrap()] = value.to_owned();
+    let at = HEADER.iter().position(|name| *name == column).unwrap();
+    value.clone_into(&mut cells[row][at]);
     parse(&csv(&HEADER, &cells)).unwrap()
 }
 

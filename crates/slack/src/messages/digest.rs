@@ -318,6 +318,7 @@ fn held_by(by: &HeldBy) -> Markup {
         HeldBy::NotSeen => say("its user's keys could not be listed"),
         HeldBy::TagsUnknown => say("a rule needs the user's tags, which could not be read"),
         HeldBy::BornAhead => say("its birth lies ahead of the clock"),
+        HeldBy::PolicyChanged => say("another policy came into force meanwhile"),
         HeldBy::Clock => say("keytide's clock and AWS's do not agree within five minutes"),
         HeldBy::OrganizationCap { most } => {
             say("above the organization's cap of ").word(&most.to_string()).say(" a day")
