@@ -435,3 +435,26 @@ async fn of_two_sweeps_at_once_one_gives_way() {
     let taken = [&one, &other].iter().filter(|swept| matches!(swept, Err(SweepError::Taken { .. }))).count();
     assert_eq!(taken, 1, "{one:?} {other:?}");
 }
+
+/// Whoever is marked as told was named, however many keys there are.
+#[tokio::test(start_paused = true)]
+async fn of_forty_keys_due_on_one_day_each_is_named_to_its_owner_and_to_the_channel() {
+    let tide = Tide::new("enforce").await;
+    let born = "2026-05-04T09:12:33Z".parse().unwrap();
+    let keys: Vec<String> = (0..40).map(|number| format!("AKIATIDEWATERMANY{number:03}")).collect();
+    for key_id in &keys {
+        tide.world.aws.iam().add_access_key(PROD, "alice", key_id, born, KeyStatus::Active).unwrap();
+    }
+    tide.world.slack.set_burst(None);
+    tide.run().await.unwrap();
+    tokio::time::sleep(DAY * 75).await;
+    assert_eq!(tide.days(1).await.told, 41);
+    let said = |channel: &str| -> String {
+        tide.world.slack.messages_in(channel).iter().map(|message| message.blocks.to_string()).collect()
+    };
+    let (owner, channel) = (said(&SlackSim::direct_of(crate::world::ALICE)), said(CHANNEL));
+    for key_id in &keys {
+        assert!(owner.contains(key_id.as_str()), "{key_id} is not named to the owner");
+        assert!(channel.contains(key_id.as_str()), "{key_id} is not named to the channel");
+    }
+}

@@ -31,11 +31,12 @@ Exit codes:
 
 /// Every AWS access key known and young.
 ///
-/// keytide reads CloudTrail's events of IAM access keys, keeps a ledger of every key, and tells a Slack
-/// channel and the key's owner. This program does by hand what the functions do in AWS, with the same code.
+/// keytide reads CloudTrail's events of IAM access keys, keeps a ledger of every key, tells a Slack channel
+/// and the key's owner, and disables what is too old. This program does by hand what the functions do in AWS,
+/// with the same code.
 ///
-/// Start with `keytide demo`, which needs nothing, not even an AWS account; then let `keytide explain` read
-/// some of your own CloudTrail files.
+/// Start with `keytide demo`, which needs nothing, not even an AWS account; then let `keytide scan` show how
+/// your own account stands, which changes nothing.
 #[derive(Debug, Parser)]
 #[command(name = "keytide", version, after_long_help = ENVIRONMENT_AND_EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {

@@ -22,6 +22,9 @@ use crate::{
 pub const REMINDER_DATES: i32 = 5;
 /// A reactivation this soon after the one that began the epoch begins none of its own.
 const QUICK_AGAIN: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// A notice says nothing any more so many UTC dates after the date that it named and after it was sent: by then
+/// a reminder has come, or nobody was told of anything.
+const LAPSES_AFTER: u32 = 10;
 /// The owner is told so long before an exemption ends.
 pub const EXEMPTION_WARNING: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// A birth further ahead of our clock than this is not believed.
@@ -257,7 +260,9 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
         };
     };
 
-    let named = case.marks.iter().map(|mark| mark.disable_on).max();
+    // Told once and then not due for long (a tag, a rule or a break-glass user came and went): told anew.
+    let is_lapsed = case.is_lapsed(today);
+    let named = case.marks.iter().map(|mark| mark.disable_on).max().filter(|_| !is_lapsed);
     let notice_day = case.stage.filter(|stage| !case.has_been_told(*stage));
     let mut disable_on = case.due_on.max(named.unwrap_or(Date::MIN));
     if notice_day.is_some() || named.is_none() {
@@ -270,8 +275,10 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
     let is_long_ago = told_on.is_none_or(|date| today >= dates_after(date, REMINDER_DATES.unsigned_abs()));
     // Set Active once more soon after: said at once, and loudly.
     let is_again = armed.again.is_some_and(|at| case.marks.iter().all(|mark| mark.at < at));
-    let reminder = ((is_past_its_day && is_long_ago) || (is_again && case.holds && named.is_some()))
-        .then_some(Stage::Reminder(today));
+    let reminder = ((is_past_its_day && is_long_ago)
+        || (is_lapsed && case.stage.is_some())
+        || (is_again && case.holds && named.is_some()))
+    .then_some(Stage::Reminder(today));
     let licence = case.licence(around, today).filter(|_| today >= disable_on);
     Clock {
         age_days,
@@ -307,10 +314,16 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Whether all that was said lies too far back to count.
+    fn is_lapsed(&self, today: Date) -> bool {
+        let until = self.marks.iter().map(|mark| mark.disable_on.max(utc_date(mark.at))).max();
+        until.is_some_and(|until| dates_after(until, LAPSES_AFTER) < today)
+    }
+
     /// The notice that licenses a disable today: sent in `enforce`, in this epoch, the wanted number of UTC
     /// dates ago. The date that the latest of them named must have come besides: see `disable_on`.
     fn licence(&self, around: &Circumstances<'_>, today: Date) -> Option<&'a NoticeMark> {
-        if !self.holds || around.mode != Mode::Enforce {
+        if !self.holds || around.mode != Mode::Enforce || self.is_lapsed(today) {
             return None;
         }
         let is_old_enough = |mark: &NoticeMark| dates_after(utc_date(mark.at), around.dates_between) <= today;

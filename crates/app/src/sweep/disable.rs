@@ -18,7 +18,7 @@ use keytide_core::{
     delivery::{Delivery, DeliveryName, DeliveryState, Ending, Receipt, Recipient, Stage},
     digest::sha256_hex,
     fact::{DisabledKey, Fact, FactBody, SeenAfter},
-    key::Key,
+    key::{Ground, Key},
     lifecycle::{Phase, phase, utc_date},
     owner::ListedKey,
     plan::{self, AccountState, HeldBy, HeldDisable, PlannedDisable},
@@ -42,8 +42,8 @@ const CLAIM: SignedDuration = SignedDuration::from_mins(10);
 
 /// How a disable went that was begun.
 enum Went {
-    /// IAM showed this afterwards.
-    Seen(SeenAfter),
+    /// It was done, and IAM showed this afterwards; with what kept it from being recorded or told.
+    Seen(SeenAfter, Option<Trouble>),
     /// It was not allowed after all.
     Held(HeldBy),
     /// The key is not there, or not active: nothing to do.
@@ -79,15 +79,17 @@ impl<P: Post> Sweep<P> {
                 return;
             }
             match self.disable_one(disabler, observed, disable, (policy, record), invocation).await {
-                Ok(Went::Seen(seen)) => {
+                Ok(Went::Seen(seen, trouble)) => {
+                    // It is done, and counts, whatever became of telling it.
                     swept.disabled.push((disable.key_id.clone(), seen == SeenAfter::Inactive));
+                    swept.troubles.extend(trouble);
                 }
                 Ok(Went::Held(by)) => swept.refused.push(HeldDisable {
                     key_id: disable.key_id.clone(),
                     user: disable.user.clone(),
                     by,
                 }),
-                Ok(Went::Moot) => {}
+                Ok(Went::Moot) => swept.moot.push(disable.key_id.clone()),
                 Err(trouble) => swept.troubles.push(trouble),
             }
         }
@@ -118,6 +120,12 @@ impl<P: Post> Sweep<P> {
         if let Some(by) = self.obstacle(&state, &key.value, planned, policy, invocation.now()) {
             return Ok(Went::Held(by));
         }
+        let last_use = key.value.last_use.as_ref();
+        let is_read_now = last_use.is_some_and(|read| read.seen_at >= observed.at);
+        if planned.ground == Ground::Unused && !is_read_now {
+            // The notice may well have made somebody use it.
+            return Ok(Went::Held(HeldBy::NotSeen));
+        }
         let Some(owner) = &key.value.owner else { return Ok(Went::Held(HeldBy::TagsUnknown)) };
 
         // A session of its own for each key, and the claim under that name before anything else.
@@ -138,27 +146,34 @@ impl<P: Post> Sweep<P> {
             }
             Err(failure) => Err(trouble(failure.to_string())),
         };
-        match &went {
-            Ok(Went::Seen(seen)) => {
-                // Not recorded, the claim stays as it is: it runs out, and the next sweep tells what it finds.
-                self.record_disable(&place, planned, *seen, &session_name, invocation).await?;
+        match went {
+            Ok(Went::Seen(seen, _)) => {
+                let recorded = self.record_disable(&place, planned, seen, &session_name, invocation).await;
+                let untold = match recorded {
+                    Ok(untold) => untold,
+                    // The claim stays as it is and runs out; the key is disabled all the same.
+                    Err(trouble) => return Ok(Went::Seen(seen, Some(trouble))),
+                };
                 let receipt = Receipt {
                     channel: "iam".to_owned(),
                     ts: invocation.now().to_string(),
-                    note: (*seen == SeenAfter::Unconfirmed).then(|| "unconfirmed".to_owned()),
+                    note: (seen == SeenAfter::Unconfirmed).then(|| "unconfirmed".to_owned()),
                 };
-                self.end_claim(&place, &claim, &session_name, Ending::Done(receipt), invocation).await?;
+                let ended =
+                    self.end_claim(&place, &claim, &session_name, Ending::Done(receipt), invocation).await;
+                Ok(Went::Seen(seen, untold.or(ended.err())))
             }
-            Ok(Went::Held(_) | Went::Moot) => {
+            Ok(went) => {
                 let cause = "it was not allowed after all, or there was nothing to do".to_owned();
                 self.end_claim(&place, &claim, &session_name, Ending::Retry(cause), invocation).await?;
+                Ok(went)
             }
             Err(trouble) => {
                 let ending = Ending::Retry(trouble.to_string());
                 self.end_claim(&place, &claim, &session_name, ending, invocation).await?;
+                Err(trouble)
             }
         }
-        went
     }
 
     /// Everything that decides, as it stands now.
@@ -249,11 +264,13 @@ impl<P: Post> Sweep<P> {
         loop {
             match session.reread(key_id).await {
                 Ok(Some(listed)) if listed.status == Status::Active => {}
-                Ok(_) => return Ok(Went::Seen(SeenAfter::Inactive)),
+                Ok(Some(_)) => return Ok(Went::Seen(SeenAfter::Inactive, None)),
+                // Gone, or under another name by now: nobody saw it Inactive.
+                Ok(None) => return Ok(Went::Seen(SeenAfter::Unconfirmed, None)),
                 Err(failure) => tracing::warn!(key_id, %failure, "a disabled key could not be read again"),
             }
             if Instant::now() + REREAD_EVERY > until {
-                return Ok(Went::Seen(SeenAfter::Unconfirmed));
+                return Ok(Went::Seen(SeenAfter::Unconfirmed, None));
             }
             sleep(REREAD_EVERY).await;
         }
@@ -308,7 +325,8 @@ impl<P: Post> Sweep<P> {
         }
     }
 
-    /// Writes what was seen, the key's new state and the messages about it; then sends them.
+    /// Writes what was seen, the key's new state and the messages about it; then sends them. Gives what kept
+    /// a message, which is recorded and goes out with the next sweep.
     async fn record_disable(
         &self,
         place: &Place,
@@ -316,13 +334,13 @@ impl<P: Post> Sweep<P> {
         seen: SeenAfter,
         session_name: &str,
         invocation: &Invocation,
-    ) -> Result<(), Trouble> {
-        let Place::Key { account, key_id } = place else { return Ok(()) };
+    ) -> Result<Option<Trouble>, Trouble> {
+        let Place::Key { account, key_id } = place else { return Ok(None) };
         let trouble = |cause: String| Trouble::of(key_id, cause);
         for _ in 0..TRIES {
             let known =
                 self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
-            let Some(Versioned { value: mut key, version }) = known else { return Ok(()) };
+            let Some(Versioned { value: mut key, version }) = known else { return Ok(None) };
             let now = invocation.now();
             let disabled = DisabledKey { key: key.clone(), at: now, planned: planned.clone(), seen };
             if seen == SeenAfter::Inactive {
@@ -348,7 +366,7 @@ impl<P: Post> Sweep<P> {
                     failed.push(undelivered.to_string());
                 }
             }
-            return if failed.is_empty() { Ok(()) } else { Err(trouble(failed.join("; "))) };
+            return Ok((!failed.is_empty()).then(|| trouble(failed.join("; "))));
         }
         Err(trouble(format!("it is disabled, and could not be recorded: the key changed {TRIES} times")))
     }

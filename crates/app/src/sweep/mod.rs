@@ -48,6 +48,8 @@ pub struct Swept {
     pub disabled: Vec<(String, bool)>,
     /// Disables that turned out, when everything was read afresh, not to be allowed.
     pub refused: Vec<HeldDisable>,
+    /// Keys that it was to disable and that turned out, read afresh, to be gone or not active.
+    pub moot: Vec<String>,
     /// How many keys were told of.
     pub told: u64,
     /// What could not be done, with the key where it was about one.
@@ -126,6 +128,8 @@ impl<P: Post> Sweep<P> {
         invocation: &Invocation,
     ) -> Result<Swept, SweepError> {
         let record = self.take(account, name, policy, invocation).await?;
+        // First what is owed already: it must go out of an account that cannot be read any more, too.
+        let mut troubles = self.finish_unfinished(account, invocation).await;
         let observed = match Box::pin(self.observer.observe(account, policy, visit, invocation)).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -133,12 +137,12 @@ impl<P: Post> Sweep<P> {
                 return Err(error);
             }
         };
-        let mut troubles = self.finish_unfinished(account, invocation).await;
         troubles.extend(observed.troubles.iter().cloned());
         let plan = observed.plan(policy, invocation.now());
         let mut swept = Swept {
             disabled: Vec::new(),
             refused: Vec::new(),
+            moot: Vec::new(),
             told: 0,
             troubles,
             calls: BTreeMap::new(),

@@ -27,6 +27,8 @@ use crate::{
 
 /// Up to so many keys of an account are told of in a message each; more are listed in one.
 const ONE_BY_ONE: usize = 10;
+/// So many keys one message names. A longer list would be cut, and those beyond it would not be told of.
+const A_MESSAGE: usize = 8;
 /// The marks that a key keeps: those of its present epoch and a good many before.
 const MARKS_KEPT: usize = 60;
 
@@ -49,11 +51,11 @@ impl<P: Post> Sweep<P> {
         self.tell(notices, swept, policy, invocation).await;
     }
 
-    /// Sends what is due about keys that were to be disabled and, by a cap or by what was read last, are not.
+    /// Sends what is due about keys that were to be disabled and, for whatever cause, are still active.
     pub(super) async fn notify_refused(&self, swept: &mut Swept, policy: &Policy, invocation: &Invocation) {
-        let held = swept.refused.iter().chain(&swept.plan.held);
-        let refused: BTreeSet<&str> = held.map(|held| held.key_id.as_str()).collect();
-        let due = swept.plan.if_refused.iter().filter(|notice| refused.contains(notice.key_id.as_str()));
+        let ended = swept.disabled.iter().map(|(key_id, _)| key_id).chain(&swept.moot);
+        let ended: BTreeSet<&str> = ended.map(String::as_str).collect();
+        let due = swept.plan.if_refused.iter().filter(|notice| !ended.contains(notice.key_id.as_str()));
         let notices = due.cloned().collect();
         self.tell(notices, swept, policy, invocation).await;
     }
@@ -169,7 +171,12 @@ impl<P: Post> Sweep<P> {
                 (state, _) => OwnerReached::Unknown(format!("the message is {}", state.as_str())),
             };
         }
-        for (slack_id, indexes) in by_owner {
+        // Whoever is marked as told must have been named: a message lists so many keys, and no more.
+        let groups = by_owner.into_iter().flat_map(|(slack_id, indexes)| {
+            let chunks: Vec<_> = indexes.chunks(A_MESSAGE).map(<[usize]>::to_vec).collect();
+            chunks.into_iter().map(move |chunk| (slack_id.clone(), chunk))
+        });
+        for (slack_id, indexes) in groups {
             let Ok(slack_id) = SlackId::parse(&slack_id) else { continue };
             let message = {
                 let due: Vec<DueKey<'_>> = indexes
@@ -239,7 +246,10 @@ impl<P: Post> Sweep<P> {
                     .is_some_and(|one| one.notice.severity == keytide_core::alert::Severity::Critical)
             };
             let (critical, rest): (Vec<usize>, Vec<usize>) = mine.into_iter().partition(is_critical);
-            critical.into_iter().map(|index| vec![index]).chain([rest]).collect()
+            {
+                let rest = rest.chunks(A_MESSAGE).map(<[usize]>::to_vec);
+                critical.into_iter().map(|index| vec![index]).chain(rest).collect()
+            }
         } else {
             mine.into_iter().map(|index| vec![index]).collect()
         };

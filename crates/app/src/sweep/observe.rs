@@ -96,7 +96,12 @@ impl Observer {
             Report::StillBeingMade if visit < MOST_VISITS => {
                 return Err(SweepError::ReportInTheMaking { account: account.clone() });
             }
-            Report::StillBeingMade => (None, None, 0),
+            Report::StillBeingMade => {
+                // Everybody is listed all the same; only root's keys stand nowhere else.
+                let cause = "the credential report is not made in time: root's keys were not looked at";
+                troubles.push(Trouble::general(cause));
+                (None, None, 0)
+            }
             Report::Malformed { problem, .. } => {
                 troubles.push(Trouble::general(problem));
                 (None, None, 0)

@@ -637,3 +637,19 @@ fn a_day_is_twenty_four_hours_and_not_a_date() {
     let then = born.checked_add(hours(91 * 24)).unwrap();
     assert_eq!(plan(&state, &seen, &plain, then).disables.len(), 1);
 }
+
+/// Whoever may tag a user could have it told early, take the tag away, and set it again much later.
+#[test]
+fn a_notice_that_nobody_followed_up_lapses_and_licenses_no_sudden_disable() {
+    let (mut state, seen, now) = due_key();
+    let mark = &mut state.keys[0].notices[0];
+    mark.at = now.checked_sub(hours(40 * 24)).unwrap();
+    mark.disable_on = date(now.checked_sub(hours(11 * 24)).unwrap());
+    let made = plan(&state, &seen, &policy(Mode::Enforce), now);
+    assert!(made.disables.is_empty(), "{made}");
+    assert_eq!(made.notices.len(), 1, "{made}");
+    let soonest = date(now.checked_add(hours(5 * 24)).unwrap());
+    assert_eq!(made.notices[0].disable_on, soonest, "told anew, with a date to come");
+    state.keys[0].notices[0].disable_on = date(now.checked_sub(hours(10 * 24)).unwrap());
+    assert_eq!(plan(&state, &seen, &policy(Mode::Enforce), now).disables.len(), 1, "ten dates it holds");
+}
