@@ -458,3 +458,43 @@ async fn of_forty_keys_due_on_one_day_each_is_named_to_its_owner_and_to_the_chan
         assert!(channel.contains(key_id.as_str()), "{key_id} is not named to the channel");
     }
 }
+
+/// The function dies right after IAM did it, and the event of our own disable comes back quietly: it is told
+/// of all the same.
+#[tokio::test(start_paused = true)]
+async fn a_disable_that_nobody_could_record_is_told_of_by_the_next_sweep() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tokio::time::sleep(DAY).await;
+    tide.world.aws.trail().start();
+    tide.world.aws.faults().set_latency(Duration::from_millis(100));
+    let died = tokio::select! {
+        biased;
+        () = async {
+            while tide.world.aws.calls().count(Service::Iam, "UpdateAccessKey") == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        } => true,
+        _ = Box::pin(tide.run()) => false,
+    };
+    assert!(died);
+    tide.world.aws.faults().set_latency(Duration::ZERO);
+    let before = (tide.world.owner_texts().len(), tide.world.channel_texts().len());
+    for event in tide.world.aws.trail().take() {
+        tide.world.receive(&event, 1).await.unwrap().unwrap();
+    }
+    assert_eq!(
+        (tide.world.owner_texts().len(), tide.world.channel_texts().len()),
+        before,
+        "the echo is quiet"
+    );
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    tide.run().await.unwrap();
+    assert_eq!(tide.status().await, Status::Inactive);
+    let after = (tide.world.owner_texts().len(), tide.world.channel_texts().len());
+    assert_eq!(after, (before.0 + 1, before.1 + 1), "{:?}", tide.world.channel_texts());
+    tide.days(2).await;
+    assert_eq!(tide.world.owner_texts().len(), after.0, "and not again");
+}

@@ -81,10 +81,7 @@ pub enum NoticeDay {
 impl Stage {
     /// Whether a sweep's plan calls for it, and not a fact: what it says is computed anew at every run.
     pub fn is_planned(self) -> bool {
-        matches!(
-            self,
-            Self::Disable | Self::CapReached | Self::Notice(_) | Self::Reminder(_) | Self::ExemptionEnding(_)
-        )
+        matches!(self, Self::CapReached | Self::Notice(_) | Self::Reminder(_) | Self::ExemptionEnding(_))
     }
 }
 

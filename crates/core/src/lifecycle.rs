@@ -328,7 +328,7 @@ impl<'a> Case<'a> {
         }
         let is_old_enough = |mark: &NoticeMark| dates_after(utc_date(mark.at), around.dates_between) <= today;
         let enforced = |mark: &&&NoticeMark| mark.mode == Mode::Enforce && is_old_enough(mark);
-        self.marks.iter().find(enforced).copied()
+        self.marks.iter().rfind(enforced).copied()
     }
 }
 

@@ -221,12 +221,20 @@ impl Judge<'_> {
                     broken.push(format!("{what}: the channel was not told of day {wanted}"));
                     continue;
                 }
+                // An owner who could not be reached when the channel heard of it is told later, and of a later date.
+                let to_anybody: Vec<&Told> = self.told[key].iter().filter(since).collect();
                 let (Some(last), Some(named)) =
-                    (in_channel.last(), in_channel.iter().map(|told| told.named).max())
+                    (to_anybody.last(), to_anybody.iter().map(|told| told.named).max())
                 else {
                     continue;
                 };
-                let is_past = age >= disable_day && named <= date(run.begin);
+                // An attempt that IAM did not confirm is told of too, in its own words.
+                let is_tried = self.story.said.iter().any(|said| {
+                    said.run == number
+                        && said.text.contains(key)
+                        && said.text.contains("asked IAM to disable")
+                });
+                let is_past = age >= disable_day && named <= date(run.begin) && !is_tried;
                 if is_past && last.at < run.begin && dates_between(last.at, run.begin) >= DATES {
                     broken.push(format!("{what}: still active, and nothing was said since {}", last.at));
                 }

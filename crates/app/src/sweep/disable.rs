@@ -19,7 +19,7 @@ use keytide_core::{
     digest::sha256_hex,
     fact::{DisabledKey, Fact, FactBody, SeenAfter},
     key::{Ground, Key},
-    lifecycle::{Phase, phase, utc_date},
+    lifecycle::{Phase, phase, utc_date, whole_days},
     owner::ListedKey,
     plan::{self, AccountState, HeldBy, HeldDisable, PlannedDisable},
     policy::Policy,
@@ -369,6 +369,41 @@ impl<P: Post> Sweep<P> {
             return Ok((!failed.is_empty()).then(|| trouble(failed.join("; "))));
         }
         Err(trouble(format!("it is disabled, and could not be recorded: the key changed {TRIES} times")))
+    }
+
+    /// A disable that somebody began and could not record, as an invocation that died: told of now, if the key
+    /// has turned out Inactive since. While it is active as far as anybody knows, the plan decides.
+    pub(super) async fn finish_disable(
+        &self,
+        place: &Place,
+        claim: &Versioned<Delivery>,
+        invocation: &Invocation,
+    ) -> Result<(), Trouble> {
+        let DeliveryState::Doing { by, until, .. } = &claim.value.state else { return Ok(()) };
+        let (Place::Key { account, key_id }, true) = (place, invocation.now() >= *until) else {
+            return Ok(());
+        };
+        let trouble = |cause: String| Trouble::of(key_id, cause);
+        let known = self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
+        let Some(Versioned { value: key, .. }) = known else { return Ok(()) };
+        let mark = key.notices.iter().rfind(|mark| mark.epoch == claim.value.name.epoch);
+        let (Some(mark), Some(born), "Inactive") = (mark, key.born(), key.standing_word()) else {
+            return Ok(());
+        };
+        let planned = PlannedDisable {
+            key_id: key_id.clone(),
+            user: key.holder.subject.user().unwrap_or_default().to_owned(),
+            epoch: claim.value.name.epoch.clone(),
+            ground: mark.ground,
+            age_days: whole_days(born, invocation.now()),
+            noticed_at: mark.at,
+            named: mark.disable_on,
+        };
+        let untold = self.record_disable(place, &planned, SeenAfter::Inactive, by, invocation).await?;
+        let note = Some("found done by a later sweep".to_owned());
+        let receipt = Receipt { channel: "iam".to_owned(), ts: invocation.now().to_string(), note };
+        self.end_claim(place, claim, by, Ending::Done(receipt), invocation).await?;
+        untold.map_or(Ok(()), Err)
     }
 
     /// Tells the channel once of a plan that goes beyond the account's cap, with how to let it through.

@@ -3,6 +3,7 @@
 use keytide_aws::ledger::{Place, Recorded, Versioned};
 use keytide_core::{
     AccountId, alert,
+    delivery::Stage,
     digest::sha256_hex,
     fact::{Fact, FactBody, ObservedKey, Untold},
     key::Key,
@@ -41,6 +42,10 @@ impl<P: Post> Sweep<P> {
             }
         }
         for (place, delivery) in unfinished {
+            if delivery.value.name.stage == Stage::Disable {
+                troubles.extend(self.finish_disable(&place, &delivery, invocation).await.err());
+                continue;
+            }
             let fact = match self.ledger.fact(&place, &delivery.value.fact_id).await {
                 Ok(Some(fact)) => fact,
                 // It expired, or comes with the next read: nothing can be said of it now.
