@@ -35,7 +35,7 @@ use keytide_aws::{
     queue::Queue,
     secrets::Secrets,
 };
-use keytide_core::AccountId;
+use keytide_core::{AccountId, policy::Policy};
 use keytide_local::{
     Fault, HOME_ACCOUNT, Service,
     slack::{SlackFault, SlackSim},
@@ -221,7 +221,7 @@ impl Company {
     pub(crate) async fn apply_policy(&self, text: &str, at: Timestamp) {
         let policy = PolicyInForce {
             text: text.to_owned(),
-            hash: "of no account here".to_owned(),
+            hash: Policy::parse(text).map_or_else(|_| "none".to_owned(), |policy| policy.hash().to_owned()),
             author: "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned(),
             at,
         };
