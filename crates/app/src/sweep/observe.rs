@@ -98,8 +98,7 @@ impl Observer {
             }
             Report::StillBeingMade => {
                 // Everybody is listed all the same; only root's keys stand nowhere else.
-                let cause = "the credential report is not made in time: root's keys were not looked at";
-                troubles.push(Trouble::general(cause));
+                tracing::warn!(%account, "the credential report is not made in time: root's keys are not looked at");
                 (None, None, 0)
             }
             Report::Malformed { problem, .. } => {
