@@ -7,6 +7,7 @@ mod decide;
 mod faults;
 mod inventory;
 mod ledger;
+mod notices;
 mod outage;
 mod run;
 mod scan;

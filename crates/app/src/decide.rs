@@ -410,7 +410,7 @@ pub async fn compare(ledger: &LedgerReader, after: &Policy, now: Timestamp) -> R
             exemptions: ledger.exemptions(&account).await?,
             account,
             keys: Vec::new(),
-            has_baseline: record.baseline_at.is_some(),
+            baseline_at: record.baseline_at,
             enforced_since: record.enforced_since,
             restored_at,
             disabled_today: 0,

@@ -268,7 +268,7 @@ impl<P: Post> Deliver<P> {
             if now.value.state == mine {
                 return Ok(Some(now));
             }
-            seen = now;
+            seen = Versioned { value: now.value.saying(delivery.value.notice), version: now.version };
         }
         let cause = format!("delivery {} keeps changing", seen.value.name);
         Err(ledger(Failure::retry("claiming a delivery", cause)))
@@ -305,7 +305,9 @@ impl<P: Post> Deliver<P> {
                         if now.value.state == ended.state {
                             return Ok(());
                         }
-                        seen = now;
+                        // What was confirmed is what this attempt said.
+                        seen =
+                            Versioned { value: now.value.saying(claimed.value.notice), version: now.version };
                     }
                 }
                 Err(failed) => {

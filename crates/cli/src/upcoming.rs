@@ -203,7 +203,7 @@ async fn state(
         account: account.clone(),
         keys,
         exemptions: exemptions?,
-        has_baseline: record.baseline_at.is_some(),
+        baseline_at: record.baseline_at,
         enforced_since: record.enforced_since,
         restored_at: common.restored_at,
         disabled_today: record.disabled.filter(|(date, _)| *date == today).map_or(0, |(_, count)| count),

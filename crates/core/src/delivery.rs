@@ -8,6 +8,8 @@
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
+use crate::key::NoticeTerms;
+
 /// Which effect this is: unique within its key (or user, or stray event).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeliveryName {
@@ -148,6 +150,10 @@ pub struct Delivery {
     pub attempts: u32,
     /// Where it stands.
     pub state: DeliveryState,
+    /// What it says of a key's end, if it is a notice: that of the latest attempt, with the latest date that
+    /// any attempt named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<NoticeTerms>,
 }
 
 /// Where a delivery stands.
@@ -267,7 +273,21 @@ impl Delivery {
         severity: crate::alert::Severity,
         now: Timestamp,
     ) -> Self {
-        Self { name, fact_id, severity, created_at: now, attempts: 0, state: DeliveryState::NEW }
+        Self {
+            name,
+            fact_id,
+            severity,
+            created_at: now,
+            attempts: 0,
+            state: DeliveryState::NEW,
+            notice: None,
+        }
+    }
+
+    /// The delivery that is about to say this, if it is a notice.
+    #[must_use]
+    pub fn saying(self, terms: Option<NoticeTerms>) -> Self {
+        Self { notice: terms.map(|terms| terms.after(self.notice)), ..self }
     }
 
     /// Claims it for `lease`. A live claim of another is an error, never success.

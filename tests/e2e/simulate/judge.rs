@@ -221,16 +221,16 @@ impl Judge<'_> {
                     broken.push(format!("{what}: the channel was not told of day {wanted}"));
                     continue;
                 }
-                // An owner who could not be reached when the channel heard of it is told later, and of a later date.
-                let to_anybody: Vec<&Told> = self.told[key].iter().filter(since).collect();
                 let (Some(last), Some(named)) =
-                    (to_anybody.last(), to_anybody.iter().map(|told| told.named).max())
+                    (in_channel.last(), in_channel.iter().map(|told| told.named).max())
                 else {
                     continue;
                 };
                 // An attempt that IAM did not confirm is told of too, in its own words.
                 let is_tried = self.story.said.iter().any(|said| {
                     said.run == number
+                        && said.confirmed
+                        && said.conversation == CHANNEL
                         && said.text.contains(key)
                         && said.text.contains("asked IAM to disable")
                 });
@@ -381,8 +381,7 @@ impl Judge<'_> {
             if !notices.iter().any(|told| licenses(&told)) {
                 no(format!("no notice since {armed} licenses it: {notices:?}"));
             }
-            let is_marked = |told: &&&Told| !self.story.runs[told.run].excused;
-            if let Some(later) = notices.iter().filter(is_marked).find(|told| told.named > date(end)) {
+            if let Some(later) = notices.iter().find(|told| told.named > date(end)) {
                 no(format!("the notice of {} named {} (sweep {number})", later.at, later.named));
             }
             let heard = life

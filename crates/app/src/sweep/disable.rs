@@ -192,7 +192,7 @@ impl<P: Post> Sweep<P> {
             account: account.clone(),
             keys: vec![key.clone()],
             exemptions: exemption.map(|found| (key_id.to_owned(), found.value)).into_iter().collect(),
-            has_baseline: true,
+            baseline_at: observed.state.baseline_at,
             enforced_since: record.enforced_since,
             restored_at: restored.map(|restored| restored.at),
             disabled_today: observed.state.disabled_today,

@@ -130,7 +130,7 @@ impl<P: Post> Sweep<P> {
         let record = self.take(account, name, policy, invocation).await?;
         // First what is owed already: it must go out of an account that cannot be read any more, too.
         let mut troubles = self.finish_unfinished(account, invocation).await;
-        let observed = match Box::pin(self.observer.observe(account, policy, visit, invocation)).await {
+        let mut observed = match Box::pin(self.observer.observe(account, policy, visit, invocation)).await {
             Ok(observed) => observed,
             Err(error) => {
                 self.release(account, invocation, |_| {}).await;
@@ -138,7 +138,12 @@ impl<P: Post> Sweep<P> {
             }
         };
         troubles.extend(observed.troubles.iter().cloned());
-        let plan = observed.plan(policy, invocation.now());
+        let mut plan = observed.plan(policy, invocation.now());
+        let (is_any, untold) = self.mark_what_was_said(&mut observed, &plan, invocation).await;
+        troubles.extend(untold);
+        if is_any {
+            plan = observed.plan(policy, invocation.now());
+        }
         let mut swept = Swept {
             disabled: Vec::new(),
             refused: Vec::new(),

@@ -1,17 +1,22 @@
 //! The plan's notices: one message for each owner, the same for the channel, and the mark that they leave.
 //!
-//! Each notice is a delivery to the owner and one to the channel, claimed before anything is sent. Only when
-//! both are finished does the key get its mark ([`NoticeMark`]), which is what licenses a disable later on: a
-//! notice that Slack did not confirm licenses nothing, and is sent by the next sweep.
+//! Each notice is a delivery to the owner and one to the channel, claimed before anything is sent, and each
+//! keeps what it says. The channel comes after the owner, whose message names a date that must not be older
+//! than the channel's. Only when both are finished does the key get its mark ([`NoticeMark`]), which is what
+//! licenses a disable later on: a notice that Slack did not confirm licenses nothing, and is sent by the next
+//! sweep; one that it confirmed to a sweep that died is marked by the next, as it was said.
+//!
+//! [`NoticeMark`]: keytide_core::key::NoticeMark
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use keytide_aws::ledger::{Place, Versioned};
 use keytide_core::{
     delivery::{Delivery, DeliveryName, DeliveryState, Ending, Recipient},
-    key::{Key, NoticeMark},
+    key::{Key, NoticeTerms, settle_notices},
     owner::{SlackId, SlackIdTag},
-    plan::PlannedNotice,
+    plan::{PlannedNotice, SweepPlan},
     policy::{Mode, Policy},
 };
 use keytide_slack::{
@@ -19,7 +24,7 @@ use keytide_slack::{
     messages::{self, DueKey, OwnerReached},
 };
 
-use super::{Sweep, Swept, TRIES, Trouble};
+use super::{Observed, Sweep, Swept, TRIES, Trouble};
 use crate::{
     Invocation,
     deliver::{Cause, Destination, TimeToSend},
@@ -29,8 +34,9 @@ use crate::{
 const ONE_BY_ONE: usize = 10;
 /// So many keys one message names. A longer list would be cut, and those beyond it would not be told of.
 const A_MESSAGE: usize = 8;
-/// The marks that a key keeps: those of its present epoch and a good many before.
-const MARKS_KEPT: usize = 60;
+/// For so long the channel waits for an owner whom Slack fails to take a message for. Then its copy is the
+/// notice.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// One notice on its way.
 struct Going {
@@ -41,7 +47,17 @@ struct Going {
     owner: Option<Versioned<Delivery>>,
     channel: Option<Versioned<Delivery>>,
     reached: OwnerReached,
+    /// How the owner's message failed that is to be tried again.
+    failed: Option<Ending>,
     trouble: Option<String>,
+}
+
+impl Going {
+    /// Whether the channel's copy has to wait for the owner's message.
+    fn waits(&self, now: Timestamp) -> bool {
+        let owner = self.owner.as_ref().filter(|owner| !owner.value.state.is_finished());
+        owner.is_some_and(|owner| now.duration_since(owner.value.created_at) < PATIENCE)
+    }
 }
 
 impl<P: Post> Sweep<P> {
@@ -70,15 +86,26 @@ impl<P: Post> Sweep<P> {
         let mode = swept.plan.mode;
         let mut going = Vec::new();
         for notice in notices {
-            match self.begin(&swept.plan.account, notice, invocation).await {
+            match self.begin(&swept.plan.account, notice, mode, invocation).await {
                 Ok(begun) => going.extend(begun),
                 Err(trouble) => swept.troubles.push(trouble),
             }
         }
         self.tell_owners(&mut going, policy, invocation).await;
         self.tell_channel(&mut going, policy, invocation).await;
-        for one in going {
-            match self.mark(&one, mode, invocation).await {
+        for mut one in going {
+            if let Some(failed) = one.failed.take() {
+                let is_in_channel =
+                    one.channel.as_ref().is_some_and(|channel| channel.value.state.is_finished());
+                let ending = match failed {
+                    Ending::Retry(cause) | Ending::Ambiguous(cause) if is_in_channel => {
+                        Ending::GivenUp(format!("the channel was told in the owner's place: {cause}"))
+                    }
+                    failed => failed,
+                };
+                self.end_one(&mut one, Recipient::Owner, ending, invocation).await;
+            }
+            match self.mark(&one, invocation).await {
                 Ok(true) => swept.told += 1,
                 Ok(false) => {}
                 Err(trouble) => swept.troubles.push(trouble),
@@ -94,6 +121,7 @@ impl<P: Post> Sweep<P> {
         &self,
         account: &keytide_core::AccountId,
         notice: PlannedNotice,
+        mode: Mode,
         invocation: &Invocation,
     ) -> Result<Option<Going>, Trouble> {
         let trouble = |cause: String| Trouble::of(&notice.key_id, cause);
@@ -109,6 +137,11 @@ impl<P: Post> Sweep<P> {
         if !is_still {
             return Ok(None);
         }
+        let terms = NoticeTerms {
+            ground: notice.ground,
+            disable_on: notice.disable_on,
+            mode: if notice.in_earnest { mode } else { mode.min(Mode::Notify) },
+        };
         let of = |recipient: Recipient| {
             let found = known.deliveries.iter().find(|known| known.value.name.recipient == recipient);
             found.cloned().unwrap_or_else(|| {
@@ -123,6 +156,7 @@ impl<P: Post> Sweep<P> {
             owner: notice.tell_owner.then(|| of(Recipient::Owner)),
             channel: Some(of(Recipient::Channel)),
             reached: OwnerReached::NotInThisMode,
+            failed: None,
             trouble: None,
             notice,
         };
@@ -130,7 +164,8 @@ impl<P: Post> Sweep<P> {
             let Some(delivery) = slot.take_if(|delivery| !delivery.value.state.is_finished()) else {
                 continue;
             };
-            match self.deliver.claim(&going.place, &delivery, invocation).await {
+            let saying = Versioned { value: delivery.value.clone().saying(Some(terms)), ..delivery };
+            match self.deliver.claim(&going.place, &saying, invocation).await {
                 Ok(Some(claimed)) => *slot = Some(claimed),
                 // Somebody finished it meanwhile; read as what it became.
                 Ok(None) => *slot = self.finished(&going.place, &delivery).await,
@@ -188,6 +223,10 @@ impl<P: Post> Sweep<P> {
             };
             let time = self.deliver.time_to_send(invocation);
             let sent = self.deliver.send(Destination::Direct(&slack_id), &message, time).await;
+            let detail = match &sent {
+                Err(Cause::Slack(error)) => Some(error.detail.clone()),
+                _ => None,
+            };
             let (ending, reached, trouble) = match sent {
                 Ok(receipt) => (Ending::Done(receipt), OwnerReached::Told { slack_id }, None),
                 Err(Cause::Slack(SlackError { class: ErrorClass::Recipient, detail })) => {
@@ -209,6 +248,14 @@ impl<P: Post> Sweep<P> {
                 let Some(one) = going.get_mut(index) else { continue };
                 one.reached = reached.clone();
                 one.trouble = one.trouble.take().or_else(|| trouble.clone());
+                if trouble.is_some() && !one.waits(invocation.now()) {
+                    if let (Ending::Retry(_), Some(detail)) = (&ending, &detail) {
+                        one.reached = OwnerReached::Unreachable(detail.clone());
+                    }
+                    // Known only when the channel has its copy.
+                    one.failed = Some(ending.clone());
+                    continue;
+                }
                 self.end_one(one, Recipient::Owner, ending.clone(), invocation).await;
             }
         }
@@ -231,6 +278,7 @@ impl<P: Post> Sweep<P> {
         let mine: Vec<usize> = going
             .iter()
             .enumerate()
+            .filter(|(_, one)| !one.waits(invocation.now()))
             .filter(|(_, one)| {
                 one.channel.as_ref().is_some_and(|delivery| {
                     matches!(&delivery.value.state, DeliveryState::Doing { by, .. } if *by == invocation.session)
@@ -299,44 +347,69 @@ impl<P: Post> Sweep<P> {
     }
 
     /// Marks the key, once everybody who is to be told was told; `false` where that is not yet so.
-    async fn mark(&self, one: &Going, mode: Mode, invocation: &Invocation) -> Result<bool, Trouble> {
-        let trouble = |cause: String| Trouble::of(&one.notice.key_id, cause);
-        let is_finished = |slot: &Option<Versioned<Delivery>>| {
-            slot.as_ref().is_none_or(|delivery| delivery.value.state.is_finished())
-        };
-        let is_confirmed = one
-            .channel
-            .iter()
-            .chain(&one.owner)
-            .any(|delivery| matches!(delivery.value.state, DeliveryState::Done { .. }));
-        if !is_finished(&one.owner) || !is_finished(&one.channel) || !is_confirmed {
-            return Ok(false);
+    async fn mark(&self, one: &Going, invocation: &Invocation) -> Result<bool, Trouble> {
+        let said: Vec<Delivery> =
+            one.owner.iter().chain(&one.channel).map(|delivery| delivery.value.clone()).collect();
+        let marked = self.settle(&one.place, &said, invocation).await?;
+        Ok(marked.is_some())
+    }
+
+    /// Marks the keys that a plan is about with the notices that earlier sweeps sent and could not mark, and
+    /// says whether there were any: then the plan is to be made anew.
+    pub(super) async fn mark_what_was_said(
+        &self,
+        observed: &mut Observed,
+        plan: &SweepPlan,
+        invocation: &Invocation,
+    ) -> (bool, Vec<Trouble>) {
+        let notices = plan.notices.iter().chain(&plan.if_refused).map(|notice| &notice.key_id);
+        let due: BTreeSet<&String> =
+            notices.chain(plan.disables.iter().map(|disable| &disable.key_id)).collect();
+        let mut troubles = Vec::new();
+        let mut is_any = false;
+        for key_id in due {
+            let Some(known) = observed.state.keys.iter_mut().find(|key| key.key_id == *key_id) else {
+                continue;
+            };
+            let place = Place::Key { account: known.account.clone(), key_id: key_id.clone() };
+            let marked = async {
+                let said = self.ledger.deliveries(&place).await;
+                let said = said.map_err(|failure| Trouble::of(key_id, failure.to_string()))?;
+                let said: Vec<Delivery> = said.into_iter().map(|delivery| delivery.value).collect();
+                self.settle(&place, &said, invocation).await
+            };
+            match marked.await {
+                Ok(Some(key)) => {
+                    is_any = true;
+                    *known = key;
+                }
+                Ok(None) => {}
+                Err(trouble) => troubles.push(trouble),
+            }
         }
-        let Place::Key { account, key_id } = &one.place else { return Ok(false) };
-        let mark = NoticeMark {
-            epoch: one.notice.epoch.clone(),
-            stage: one.notice.stage,
-            ground: one.notice.ground,
-            at: invocation.now(),
-            disable_on: one.notice.disable_on,
-            mode: if one.notice.in_earnest { mode } else { mode.min(Mode::Notify) },
-        };
+        (is_any, troubles)
+    }
+
+    /// Gives a key the marks that its deliveries call for, and returns it if it has new ones.
+    async fn settle(
+        &self,
+        place: &Place,
+        said: &[Delivery],
+        invocation: &Invocation,
+    ) -> Result<Option<Key>, Trouble> {
+        let Place::Key { account, key_id } = place else { return Ok(None) };
+        let trouble = |cause: String| Trouble::of(key_id, cause);
         for _ in 0..TRIES {
             let known =
                 self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
-            let Some(Versioned { value: mut key, version }) = known else { return Ok(false) };
-            if key.notices.iter().any(|known| known.epoch == mark.epoch && known.stage == mark.stage) {
-                return Ok(true);
-            }
-            key.notices.push(mark.clone());
-            let beyond = key.notices.len().saturating_sub(MARKS_KEPT);
-            key.notices.drain(..beyond);
+            let Some(Versioned { value: key, version }) = known else { return Ok(None) };
+            let Some(key) = settle_notices(&key, said) else { return Ok(None) };
             let saved = self.ledger.save_key(&key, version, invocation.now()).await;
             if saved.map_err(|failure| trouble(failure.to_string()))? {
-                return Ok(true);
+                return Ok(Some(key));
             }
         }
-        Err(trouble(format!("the notice is sent and could not be marked: the key changed {TRIES} times")))
+        Err(trouble(format!("a notice is sent and could not be marked: the key changed {TRIES} times")))
     }
 }
 

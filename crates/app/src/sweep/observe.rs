@@ -197,7 +197,7 @@ impl Observer {
             account: account.clone(),
             keys: keys?.into_iter().map(|Versioned { value, .. }| value).collect(),
             exemptions: exemptions?,
-            has_baseline: record.baseline_at.is_some(),
+            baseline_at: record.baseline_at,
             enforced_since: record.enforced_since,
             restored_at: restored?.map(|restored| restored.at),
             disabled_today,

@@ -8,7 +8,7 @@ use keytide_core::{
     fact::{Fact, FactBody, ObservedKey, Untold},
     key::Key,
     owner::OwnerReport,
-    plan::Change,
+    plan::{Change, News},
 };
 use keytide_slack::Post;
 
@@ -94,9 +94,7 @@ impl<P: Post> Sweep<P> {
         let key_ids: Vec<String> =
             swept.plan.changes.iter().map(|change| change.key.key_id.clone()).collect();
         for key_id in key_ids {
-            if let Err(trouble) =
-                self.record_change(observed, &key_id, swept.plan.is_baseline, invocation).await
-            {
+            if let Err(trouble) = self.record_change(observed, &key_id, invocation).await {
                 swept.troubles.push(trouble);
             }
         }
@@ -106,7 +104,6 @@ impl<P: Post> Sweep<P> {
         &self,
         observed: &Observed,
         key_id: &str,
-        is_baseline: bool,
         invocation: &Invocation,
     ) -> Result<(), Trouble> {
         let account = &observed.state.account;
@@ -136,7 +133,10 @@ impl<P: Post> Sweep<P> {
                 .map_err(|failure| trouble(&failure))?
                 .deliveries;
             deliveries.retain(|new| known_deliveries.iter().all(|known| known.value.name != new.name));
-            if is_baseline && !deliveries.is_empty() {
+            let state = &observed.state;
+            let is_stock =
+                state.baseline_at.is_none() || (change.news == [News::Found] && state.is_stock(&change.key));
+            if is_stock && !deliveries.is_empty() {
                 fact.untold = Some(Untold::Baseline);
                 deliveries.clear();
             }

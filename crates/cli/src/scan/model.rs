@@ -433,7 +433,7 @@ fn if_enforced(account: &AccountId, keys: Vec<Key>, policy: &Policy, now: Timest
         account: account.clone(),
         keys,
         exemptions: BTreeMap::new(),
-        has_baseline: true,
+        baseline_at: Some(now),
         // It would enter `enforce` today: nothing that was said before counts.
         enforced_since: Some(now),
         restored_at: None,

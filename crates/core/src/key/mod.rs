@@ -5,19 +5,21 @@
 //! any repetition of a key's events therefore gives one state; a property test says so.
 
 mod listing;
+mod notice;
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::listing::{ABSENT_FOR, Absence, LISTING_LAG, Sighting, miss, sight};
+pub use self::{
+    listing::{ABSENT_FOR, Absence, LISTING_LAG, Sighting, miss, sight},
+    notice::{Ground, NoticeMark, NoticeTerms, settle_notices},
+};
 use crate::{
     AccountId,
     cloudtrail::{Actor, KeyChange, KeyEvent, Status, Subject},
-    delivery::Stage,
     owner::Owner,
-    policy::Mode,
 };
 
 /// One access key, as the ledger holds it.
@@ -75,34 +77,6 @@ pub struct LastUse {
     pub region: Option<String>,
     /// When this was read.
     pub seen_at: Timestamp,
-}
-
-/// A notice that Slack confirmed: what was said, and in which mode, since only a notice sent in `enforce`
-/// that named a date can ever license a disable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoticeMark {
-    /// The arming epoch it was sent in.
-    pub epoch: String,
-    /// Which notice.
-    pub stage: Stage,
-    /// Why the key is to be disabled.
-    pub ground: Ground,
-    /// When Slack confirmed it.
-    pub at: Timestamp,
-    /// The date that it named for the disable.
-    pub disable_on: Date,
-    /// The account's mode when it was sent.
-    pub mode: Mode,
-}
-
-/// Why a key is to be disabled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ground {
-    /// It is too old.
-    Age,
-    /// It has not been used for too long.
-    Unused,
 }
 
 /// Whose key it is, with the time of the event that said so: a later event knows better.

@@ -24,7 +24,7 @@ use crate::{
     alert::Severity,
     delivery::Stage,
     digest::sha256_hex,
-    key::{Ground, Key, LastUse},
+    key::{Ground, Key, LISTING_LAG, LastUse},
     lifecycle::{self, ArmedBy, Circumstances, Clock, Exemption, Phase, phase},
     owner::{ListedKey, Owner, SlackIdTag},
     policy::{Mode, Policy, PolicySubject, Treatment},
@@ -39,8 +39,8 @@ pub struct AccountState {
     pub keys: Vec<Key>,
     /// Exemptions by key id, ended ones too.
     pub exemptions: BTreeMap<String, Exemption>,
-    /// Whether it has been swept before: the first sweep only takes stock.
-    pub has_baseline: bool,
+    /// When it was first swept, if it was: that sweep only takes stock.
+    pub baseline_at: Option<Timestamp>,
     /// Since when it is in `enforce`, if it is.
     pub enforced_since: Option<Timestamp>,
     /// When the ledger was last restored or replaced.
@@ -51,6 +51,16 @@ pub struct AccountState {
     pub halt: Option<String>,
     /// Hashes of plans that a person approved beyond the caps.
     pub approved: Vec<String>,
+}
+
+impl AccountState {
+    /// Whether a key that is found belongs to the stock that the account's first sweep takes, and is no news: it
+    /// was there before, even if its user could not be read that day.
+    pub fn is_stock(&self, key: &Key) -> bool {
+        let Some(baseline_at) = self.baseline_at else { return true };
+        let shown = key.born().and_then(|born| born.checked_add(LISTING_LAG).ok());
+        shown.is_some_and(|shown| shown <= baseline_at)
+    }
 }
 
 /// What was seen in an account in this run. What was not looked at is not in it.
@@ -289,7 +299,7 @@ pub fn plan(state: &AccountState, seen: &Observations, policy: &Policy, now: Tim
         mode,
         policy: policy.hash().to_owned(),
         at: now,
-        is_baseline: !state.has_baseline,
+        is_baseline: state.baseline_at.is_none(),
         changes,
         notices: Vec::new(),
         disables: Vec::new(),

@@ -71,7 +71,7 @@ pub fn needs(state: &AccountState, rows: Option<&[UserRow]>, policy: &Policy, no
         needs.users.extend(by_user.keys().map(|user| (*user).to_owned()));
         return needs;
     };
-    let is_day_for_all = !state.has_baseline || is_weekday_of(&state.account, now);
+    let is_day_for_all = state.baseline_at.is_none() || is_weekday_of(&state.account, now);
     let mut reported = BTreeSet::new();
     for row in rows {
         reported.insert(row.user.as_str());

@@ -241,7 +241,7 @@ mod tests {
             keys: ages.iter().enumerate().map(key).collect(),
             account: account.clone(),
             exemptions: BTreeMap::new(),
-            has_baseline: true,
+            baseline_at: Some(now()),
             enforced_since: None,
             restored_at: None,
             disabled_today: 0,

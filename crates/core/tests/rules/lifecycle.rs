@@ -85,7 +85,7 @@ impl Life {
             account: ACCOUNT.parse().unwrap(),
             keys: Vec::new(),
             exemptions: BTreeMap::new(),
-            has_baseline: true,
+            baseline_at: Some(born),
             enforced_since: None,
             restored_at: None,
             disabled_today: 0,
