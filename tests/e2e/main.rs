@@ -5,6 +5,7 @@ mod burst;
 mod cli;
 mod decide;
 mod faults;
+mod found;
 mod inventory;
 mod ledger;
 mod notices;

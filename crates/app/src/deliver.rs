@@ -14,7 +14,7 @@ use keytide_aws::{
 use keytide_core::{
     AccountNames,
     alert::{AlertRules, Severity},
-    delivery::{ClaimRefused, Delivery, Ending, Receipt, Recipient},
+    delivery::{ClaimRefused, Delivery, Ending, Receipt, Recipient, Stage},
     fact::Fact,
     owner::{OwnerReport, SlackId, SlackIdTag},
 };
@@ -194,7 +194,13 @@ impl<P: Post> Deliver<P> {
         let time = self.time_to_send(invocation);
         let notice = self.notice(context, delivery.value.severity, true);
         let (ending, trouble) = match recipient {
-            Recipient::Channel => self.to_channel(&messages::for_channel(&notice), time).await,
+            Recipient::Channel => {
+                let message = match delivery.value.name.stage {
+                    Stage::MadeBy => messages::made_by(&notice),
+                    _ => messages::for_channel(&notice),
+                };
+                self.to_thread(delivery.value.answers.as_ref(), &message, time).await
+            }
             Recipient::Owner => self.to_owner(&notice, context, time).await,
             Recipient::Iam => (Ending::Retry("no Slack message".to_owned()), None),
         };
@@ -344,6 +350,19 @@ impl<P: Post> Deliver<P> {
         self.to_named_channel(&self.settings.channel, message, time).await
     }
 
+    /// Posts in the thread of a message, if there is one to answer; else to the channel.
+    async fn to_thread(&self, answers: Option<&Receipt>, message: &Message, time: TimeToSend) -> Attempt {
+        let Some(answered) = answers else { return self.to_channel(message, time).await };
+        match self.send(Destination::Thread(answered), message, time).await {
+            Ok(receipt) => (Ending::Done(receipt), None),
+            // Somebody deleted the message: then it stands on its own.
+            Err(Cause::Slack(error)) if error.detail.contains("thread") => {
+                self.to_channel(message, time).await
+            }
+            Err(cause) => unsent(cause),
+        }
+    }
+
     /// Posts to a channel by its id.
     pub(crate) async fn to_named_channel(
         &self,
@@ -439,6 +458,9 @@ impl<P: Post> Deliver<P> {
             Destination::Channel(channel) => {
                 self.slack.post_message(token, channel, None, message, time.left()).await
             }
+            Destination::Thread(Receipt { channel, ts, .. }) => {
+                self.slack.post_message(token, channel, Some(ts), message, time.left()).await
+            }
             Destination::Direct(user) => {
                 let conversation = self.slack.open_direct(token, user, time.left() / 2).await?;
                 self.slack.post_message(token, &conversation, None, message, time.left() / 2).await
@@ -467,6 +489,7 @@ const ENDING_RESERVE: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy)]
 pub(crate) enum Destination<'a> {
     Channel(&'a str),
+    Thread(&'a Receipt),
     Direct(&'a SlackId),
 }
 

@@ -191,11 +191,12 @@ fn undelivered(cause: Cause, retry_after: Option<Duration>) -> Undelivered {
     Undelivered { recipient: Recipient::Channel, cause, retry_after }
 }
 
-/// Critical ones always stand alone, and so does what people decide: its reason and its author are to be read.
+/// Critical ones always stand alone, and so does what people decide, whose reason and author are to be read. What
+/// adds to a message belongs to that.
 pub(crate) fn can_be_joined(delivery: &Delivery) -> bool {
     delivery.name.recipient == Recipient::Channel
         && delivery.severity != Severity::Critical
-        && delivery.name.stage != Stage::Decided
+        && !matches!(delivery.name.stage, Stage::Decided | Stage::MadeBy)
 }
 
 fn minute(at: Timestamp) -> i64 {

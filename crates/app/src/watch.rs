@@ -255,10 +255,12 @@ impl<P: Post> Watch<P> {
             };
             let announcement = matter.announcement(rules, &fact_id, &claims);
             // A new key is most often really new: the write itself finds out when it is not.
+            let mut names = announcement.names.clone();
+            names.extend(matter.key_event().filter(|_| !names.is_empty()).and_then(alert::made_by_name));
             let known = if turn == 0 && matter.is_creation() && self.directory.is_none() {
                 Known::default()
             } else {
-                let look = ledger.look(&place, &fact_id, &announcement.names);
+                let look = ledger.look(&place, &fact_id, &names);
                 timeout(patience, look).await.map_err(silent)??
             };
             if let Some(fact) = known.fact {
@@ -272,6 +274,10 @@ impl<P: Post> Watch<P> {
             let (body, key) = matter.applied(known.key, owner.as_ref());
             let mut new = announcement.deliveries(&fact_id, now);
             new.retain(|delivery| known.deliveries.iter().all(|known| known.value.name != delivery.name));
+            let told: Vec<Delivery> = known.deliveries.iter().map(|told| told.value.clone()).collect();
+            new.extend(
+                matter.key_event().and_then(|event| alert::made_by(event, announcement.severity, &told, now)),
+            );
             let untold = self.silence(&body).filter(|_| !new.is_empty());
             if untold.is_some() {
                 // The fact says so, once; whoever hears of it again finds it known, and nothing to deliver.
@@ -441,6 +447,13 @@ impl Matter {
             Self::Owner(event) => alert::for_owner_event(rules, event),
             Self::OwnRole { announcement, .. } => announcement.clone(),
             Self::Unreadable { .. } => alert::for_unreadable(fact_id),
+        }
+    }
+
+    fn key_event(&self) -> Option<&KeyEvent> {
+        match self {
+            Self::Key(event) => Some(event),
+            _ => None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     },
     decision::Decision,
     delivery::{Delivery, DeliveryName, DeliveryState, Recipient, Stage},
-    fact::SeenAfter,
+    fact::{Fact, SeenAfter},
     key::Key,
     owner::{OwnerReport, is_watched_tag},
     plan::News,
@@ -174,6 +174,30 @@ pub fn for_key_event(rules: &AlertRules, event: &KeyEvent, claims: &[Delivery]) 
         &[Recipient::Channel]
     };
     Announcement::of(severity, epoch, stage, recipients)
+}
+
+/// The name of the message that adds to the alert of a key which a sweep had found.
+pub fn made_by_name(event: &KeyEvent) -> Option<DeliveryName> {
+    matches!(event.change, KeyChange::Created { .. }).then(|| DeliveryName {
+        epoch: event.fact_id(),
+        stage: Stage::MadeBy,
+        recipient: Recipient::Channel,
+    })
+}
+
+/// What a creation's event adds where a sweep found the key before it came: who made it, and from where, in the
+/// thread of the alert that could not say so. What is critical stands in the channel, since a thread calls
+/// nobody. `told` are the key's deliveries that are known.
+pub fn made_by(event: &KeyEvent, severity: Severity, told: &[Delivery], now: Timestamp) -> Option<Delivery> {
+    let name = made_by_name(event)?;
+    let found = told.iter().find(|told| {
+        told.name.stage == Stage::Created
+            && told.name.recipient == Recipient::Channel
+            && told.fact_id.starts_with(Fact::OBSERVED)
+    })?;
+    let DeliveryState::Done { receipt, .. } = &found.state else { return None };
+    let answers = (severity != Severity::Critical).then(|| receipt.clone());
+    Some(Delivery { answers, ..Delivery::new(name, event.fact_id(), severity, now) })
 }
 
 /// What a refused call calls for.

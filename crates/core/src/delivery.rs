@@ -38,6 +38,8 @@ impl std::fmt::Display for DeliveryName {
 pub enum Stage {
     /// A key appeared.
     Created,
+    /// Who made a key that a sweep had found, told once the event of its creation has come.
+    MadeBy,
     /// A key was set Active again.
     Reactivated,
     /// A key was set Inactive.
@@ -91,6 +93,7 @@ impl std::fmt::Display for Stage {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let word = match self {
             Self::Created => "created",
+            Self::MadeBy => "made-by",
             Self::Reactivated => "reactivated",
             Self::Deactivated => "deactivated",
             Self::StatusChanged => "status-changed",
@@ -154,6 +157,9 @@ pub struct Delivery {
     /// any attempt named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<NoticeTerms>,
+    /// The message in whose thread it is posted, if it adds to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Receipt>,
 }
 
 /// Where a delivery stands.
@@ -281,6 +287,7 @@ impl Delivery {
             attempts: 0,
             state: DeliveryState::NEW,
             notice: None,
+            answers: None,
         }
     }
 

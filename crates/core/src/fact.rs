@@ -25,6 +25,11 @@ pub struct Fact {
     pub untold: Option<Untold>,
 }
 
+impl Fact {
+    /// How the id of a fact begins that a sweep observed.
+    pub const OBSERVED: &'static str = "sweep-";
+}
+
 /// Why nobody is told of a fact that called for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,5 +1,6 @@
 //! What no event told, written into the ledger, and told.
 
+use jiff::SignedDuration;
 use keytide_aws::ledger::{Place, Recorded, Versioned};
 use keytide_core::{
     AccountId, alert,
@@ -20,6 +21,9 @@ use crate::{
 
 /// How many unfinished messages of an account one sweep takes up.
 const MOST_UNFINISHED: usize = 200;
+/// An event's own message is first of all the watcher's, whose queue brings it back. So long after it came to be
+/// it has been given up there, or is as good as.
+const LEFT_TO_THE_WATCHER: SignedDuration = SignedDuration::from_hours(6);
 
 impl<P: Post> Sweep<P> {
     /// Makes the deliveries that somebody left unfinished.
@@ -48,19 +52,19 @@ impl<P: Post> Sweep<P> {
             }
             let fact = match self.ledger.fact(&place, &delivery.value.fact_id).await {
                 Ok(Some(fact)) => fact,
-                // It expired, or comes with the next read: nothing can be said of it now.
+                // It comes with the next read, or it expired: nothing can be said of it now.
                 Ok(None) => continue,
                 Err(failure) => {
                     troubles.push(Trouble::general(failure));
                     continue;
                 }
             };
-            // An event's own message is first of all the watcher's, whose queue brings it back.
             let is_ours = matches!(
                 fact.body,
                 FactBody::Observed { .. } | FactBody::Disabled { .. } | FactBody::Decided { .. }
             );
-            if !is_ours {
+            let age = invocation.now().duration_since(delivery.value.created_at);
+            if !is_ours && age < LEFT_TO_THE_WATCHER {
                 continue;
             }
             let owner = self.owner_of(&place).await;
@@ -181,6 +185,6 @@ fn fact_of(change: &Change, invocation: &Invocation) -> Fact {
     let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
     let since = change.key.status.as_ref().map(|mark| mark.since);
     let text = format!("{} {} {since:?} {}", change.key.account, change.key.key_id, news.join("; "));
-    let id = format!("sweep-{}", &sha256_hex(text.as_bytes()));
+    let id = format!("{}{}", Fact::OBSERVED, &sha256_hex(text.as_bytes()));
     Fact { id, recorded_at: now, body: FactBody::Observed { observed: Box::new(observed) }, untold: None }
 }

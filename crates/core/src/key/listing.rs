@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, Key, Standing, StatusMark};
+use super::{Holder, Key, SightedReactivation, Standing, StatusMark};
 use crate::{
     AccountId,
     cloudtrail::{Status, Subject},
@@ -71,9 +71,12 @@ pub fn sight(known: Option<Key>, seen: &Sighting, owner: Option<&Owner>) -> Key 
         None => false,
     };
     if !stands {
-        let was_other = key.status.as_ref().is_some_and(|mark| mark.status != Status::Active);
-        if was_other && seen.status == Status::Active {
+        let off = key.status.as_ref().filter(|mark| mark.status != Status::Active).map(|mark| mark.since);
+        if let Some(after) = off
+            && seen.status == Status::Active
+        {
             key.reactivated(until);
+            key.sighted_reactivation = Some(SightedReactivation { after, until });
         }
         key.status = Some(StatusMark {
             status: seen.status.clone(),

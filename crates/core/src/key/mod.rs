@@ -43,9 +43,13 @@ pub struct Key {
     /// The owner as last found in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// When it was set Active again: the latest few.
+    /// When it was set Active again: the latest few. Every event that sets it Active counts, also where nothing
+    /// is known of its having been off, since it may be that event which was lost.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub reactivations: BTreeSet<Timestamp>,
+    /// The latest of those that only a listing showed, until the event of it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sighted_reactivation: Option<SightedReactivation>,
     /// Its birth as a listing told it, which is better than any event's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_birth: Option<Timestamp>,
@@ -58,6 +62,15 @@ pub struct Key {
     /// The notices that Slack confirmed, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<NoticeMark>,
+}
+
+/// A key that was known to be off was listed as Active: it was set so some time in between.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SightedReactivation {
+    /// Since when it was off.
+    pub after: Timestamp,
+    /// When it was seen: what counts until better is known.
+    pub until: Timestamp,
 }
 
 /// So many reactivations are remembered: the rules look back over the latest few.
@@ -223,6 +236,7 @@ impl Key {
             deletion: None,
             owner: None,
             reactivations: BTreeSet::new(),
+            sighted_reactivation: None,
             listed_birth: None,
             absence: None,
             last_use: None,
@@ -236,6 +250,14 @@ impl Key {
     }
 
     fn reactivated(&mut self, at: Timestamp) {
+        // The event of what a listing had shown: one reactivation, and this is its time.
+        let is_that_one = |sighted: &SightedReactivation| sighted.after < at && at <= sighted.until;
+        if let Some(sighted) = self.sighted_reactivation.take_if(|sighted| is_that_one(sighted)) {
+            self.reactivations.remove(&sighted.until);
+            if let Some(mark) = self.status.as_mut().filter(|mark| mark.since == sighted.until) {
+                mark.since = at;
+            }
+        }
         self.reactivations.insert(at);
         while self.reactivations.len() > REACTIVATIONS_KEPT {
             self.reactivations.pop_first();
@@ -287,6 +309,11 @@ pub fn apply(known: Option<Key>, event: &KeyEvent) -> Transition {
                 key.deletion = Some(deletion);
             }
         }
+    }
+
+    // Who is changed is there, whatever a listing before that did not show.
+    if event.change != KeyChange::Deleted {
+        key.absence = key.absence.take().filter(|absence| absence.latest >= call.at);
     }
 
     let effect = effect_of(&key, event);

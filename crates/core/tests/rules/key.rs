@@ -184,3 +184,36 @@ fn a_listing_settles_what_is_open_and_never_overrules_what_happens_meanwhile() {
     let found = sight(Some(changed), &listed(Status::Active, "2026-05-04T10:00:00Z"), None);
     assert_eq!((found.standing_word(), found.reactivations.len()), ("Active", 1));
 }
+
+/// A sweep sees what an event will tell later: one reactivation, whichever comes first.
+#[test]
+fn a_reactivation_that_a_listing_showed_and_its_event_are_one() {
+    let off = state_after(&[event("CreateAccessKey", 0, "Active"), event("UpdateAccessKey", 10, "Inactive")]);
+    let on = event("UpdateAccessKey", 30, "Active");
+    let sighting = listed(Status::Active, "2026-05-04T10:00:00Z");
+    let seen_first = apply(Some(sight(Some(off.clone()), &sighting, None)), &on).key;
+    let told_first = sight(Some(apply(Some(off.clone()), &on).key), &sighting, None);
+    assert_eq!(seen_first.reactivations.len(), 1, "{:?}", seen_first.reactivations);
+    assert_eq!(seen_first, told_first);
+    assert_eq!(apply(Some(seen_first.clone()), &on).key, seen_first, "and again");
+    // One that lies before it was off is another.
+    let earlier = apply(Some(sight(Some(off), &sighting, None)), &event("UpdateAccessKey", 5, "Active")).key;
+    assert_eq!(earlier.reactivations.len(), 2);
+}
+
+#[test]
+fn an_event_later_than_all_listings_that_missed_the_key_opens_it_again() {
+    let gone_after = |key: Key| {
+        let once = miss(key, "2026-05-05T09:00:00Z".parse().unwrap());
+        miss(once, "2026-05-06T09:00:00Z".parse().unwrap())
+    };
+    let gone = gone_after(state_after(&[event("CreateAccessKey", 0, "Active")]));
+    let before = apply(Some(gone.clone()), &event("UpdateAccessKey", 30, "Inactive"));
+    assert_eq!((before.key.standing_word(), before.effect), ("Gone", Effect::Superseded));
+    let at = "2026-05-06T12:00:00Z";
+    let later = key_event(&record("UpdateAccessKey", at, "later", "alice", "Inactive"));
+    let after = apply(Some(gone.clone()), &later);
+    assert_eq!((after.key.standing_word(), after.effect), ("Inactive", Effect::Current));
+    let deleted = key_event(&record("DeleteAccessKey", at, "deleted", "alice", "Active"));
+    assert_eq!(apply(Some(gone), &deleted).key.standing_word(), "Deleted");
+}

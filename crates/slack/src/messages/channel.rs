@@ -37,6 +37,15 @@ pub fn for_channel(notice: &Notice<'_>) -> Message {
     draft.into_message(notice)
 }
 
+/// What the event of a key's creation adds to the alert of a sweep that had found the key before.
+pub fn made_by(notice: &Notice<'_>) -> Message {
+    let FactBody::Key { event, .. } = &notice.fact.body else { return for_channel(notice) };
+    let draft = key(notice, event);
+    let sentence = draft.sentence.say(" The sweep had found the key before this event came.");
+    let title = format!("Who made it: {}", words::titled(notice, &event.subject));
+    Draft { title, sentence, ..draft }.into_message(notice)
+}
+
 /// What happened to a key, as a sentence.
 pub(super) fn key_sentence(notice: &Notice<'_>, event: &KeyEvent) -> Markup {
     let call = &event.call;

@@ -34,7 +34,7 @@ pub use self::{
         approved, cap_reached, exemption_added, exemption_removed, halted, organization_cap_reached,
         policy_applied, resumed,
     },
-    channel::for_channel,
+    channel::{for_channel, made_by},
     digest::{Digest, DigestDisabled, Listed, Totals, digest},
     due::DueKey,
     found::{BaselineCounts, baseline},

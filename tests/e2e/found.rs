@@ -1,0 +1,89 @@
+//! Keys that a sweep found before their event came, and what nobody brings back any more.
+
+use std::time::Duration;
+
+use keytide_core::delivery::{DeliveryState, Stage};
+use keytide_local::KeyStatus;
+use serde_json::json;
+
+use crate::{
+    sweep::Tide,
+    world::{CHANNEL, KEY, PROD, event},
+};
+
+const FOUND: &str = "AKIATIDEWATERFOUND01";
+
+/// A day on which alice made a key, the sweep found it, and then the event of it comes.
+async fn found(tide: &Tide) -> serde_json::Value {
+    tide.run().await.unwrap();
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    let made = tide.world.now();
+    tide.world.aws.iam().add_access_key(PROD, "alice", FOUND, made, KeyStatus::Active).unwrap();
+    tide.days(1).await;
+    assert_eq!((tide.world.channel_texts().len(), tide.world.owner_texts().len()), (1, 1));
+    let at = made.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    event("CreateAccessKey", "e-found", &at, FOUND, "alice", "Active")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_of_a_key_that_a_sweep_found_adds_who_made_it_in_the_thread_once() {
+    let tide = Tide::new("notify").await;
+    let late = found(&tide).await;
+    for received in 1..3 {
+        tide.world.receive(&late, received).await.unwrap().unwrap();
+    }
+    tide.days(1).await;
+    let messages = tide.world.slack.messages_in(CHANNEL);
+    let [alert, answer] = messages.as_slice() else { panic!("{messages:?}") };
+    assert_eq!(answer.thread_ts.as_ref(), Some(&alert.ts));
+    let whole = answer.to_value().to_string();
+    for words in ["Who made it", "created access key", FOUND, "203.0.113.24", "aws-cli/2.27.41"] {
+        assert!(whole.contains(words), "{words} in {whole}");
+    }
+    assert_eq!(tide.world.owner_texts().len(), 1, "the owner was told when it was found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_our_own_role_made_is_critical_in_the_channel_though_a_sweep_had_found_it() {
+    let tide = Tide::new("notify").await;
+    let mut late = found(&tide).await;
+    late["detail"]["userIdentity"] = json!({
+        "type": "AssumedRole", "accountId": PROD,
+        "arn": format!("arn:aws:sts::{PROD}:assumed-role/keytide-disabler/thief"),
+        "sessionContext": {"sessionIssuer": {"userName": "keytide-disabler", "accountId": PROD}},
+    });
+    tide.world.receive(&late, 1).await.unwrap().unwrap();
+    let messages = tide.world.slack.messages_in(CHANNEL);
+    let last = messages.last().unwrap();
+    assert!(messages.len() == 2 && last.thread_ts.is_none(), "{messages:?}");
+    assert!(last.text.starts_with("CRITICAL"), "{}", last.text);
+}
+
+/// Its queue gave an event up after days without Slack: the next sweep tells of it.
+#[tokio::test(start_paused = true)]
+async fn an_alert_whose_event_nobody_brings_back_is_told_by_a_sweep() {
+    let tide = Tide::new("notify").await;
+    tide.run().await.unwrap();
+    tide.world.slack.set_down(true);
+    let at = tide.world.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let off = event("UpdateAccessKey", "e-off", &at, KEY, "alice", "Inactive");
+    tide.world.aws.iam().set_status(PROD, KEY, KeyStatus::Inactive).unwrap();
+    tide.world.receive(&off, 1).await.unwrap().unwrap_err();
+    tide.world.slack.set_down(false);
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    tide.run().await.unwrap();
+    assert!(
+        tide.world.channel_texts().is_empty(),
+        "its queue may still bring it: {:?}",
+        tide.world.channel_texts()
+    );
+    tide.days(1).await;
+    let story = tide.world.story_of(KEY).await;
+    let told = story.deliveries.iter().filter(|delivery| {
+        delivery.value.name.stage == Stage::Deactivated
+            && matches!(delivery.value.state, DeliveryState::Done { .. })
+    });
+    assert_eq!(told.count(), 1, "{:?}", story.deliveries);
+    tide.days(2).await;
+    assert_eq!(tide.world.channel_texts().len(), 1, "once");
+}
