@@ -142,6 +142,7 @@ fn swept() -> Vec<(&'static str, FactBody)> {
             age_days: 86,
             noticed_at: now(),
             named: utc_date(now()),
+            beyond_cap: false,
         };
         FactBody::Disabled { disabled: Box::new(DisabledKey { key: key("alice"), at: now(), planned, seen }) }
     };

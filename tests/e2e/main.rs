@@ -8,6 +8,7 @@ mod faults;
 mod found;
 mod inventory;
 mod ledger;
+mod locks;
 mod notices;
 mod outage;
 mod run;

@@ -195,10 +195,13 @@ async fn state(
     common: &Common,
     now: Timestamp,
 ) -> Result<AccountState, Failure> {
-    let (record, exemptions, approved) =
-        tokio::join!(ledger.account(account), ledger.exemptions(account), ledger.approvals(account));
+    let (record, exemptions, approved, disabled_today) = tokio::join!(
+        ledger.account(account),
+        ledger.exemptions(account),
+        ledger.approvals(account),
+        ledger.disabled_on(account, utc_date(now)),
+    );
     let record = record?.value;
-    let today = utc_date(now);
     Ok(AccountState {
         account: account.clone(),
         keys,
@@ -206,7 +209,7 @@ async fn state(
         baseline_at: record.baseline_at,
         enforced_since: record.enforced_since,
         restored_at: common.restored_at,
-        disabled_today: record.disabled.filter(|(date, _)| *date == today).map_or(0, |(_, count)| count),
+        disabled_today: disabled_today?,
         halt: common.halt.clone(),
         approved: approved?,
     })

@@ -10,10 +10,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use keytide_aws::{
     disabler::{Disabler, DisablerSession, Target},
-    ledger::{AccountRecord, Place, Recorded, Versioned},
+    ledger::{AccountRecord, DisablesOf, Place, Recorded, Versioned},
 };
 use keytide_core::{
-    AccountId, alert,
+    alert,
     cloudtrail::Status,
     delivery::{Delivery, DeliveryName, DeliveryState, Ending, Receipt, Recipient, Stage},
     digest::sha256_hex,
@@ -40,6 +40,15 @@ const CLOCKS_AGREE: SignedDuration = SignedDuration::from_mins(5);
 /// A claim to disable lives long enough for its event to arrive under it.
 const CLAIM: SignedDuration = SignedDuration::from_mins(10);
 
+/// What the sweep at hand goes by.
+#[derive(Clone, Copy)]
+struct Under<'a> {
+    observed: &'a Observed,
+    policy: &'a Policy,
+    record: &'a AccountRecord,
+    account_cap: u32,
+}
+
 /// How a disable went that was begun.
 enum Went {
     /// It was done, and IAM showed this afterwards; with what kept it from being recorded or told.
@@ -64,6 +73,7 @@ impl<P: Post> Sweep<P> {
             swept.troubles.push(trouble);
         }
         let planned = swept.plan.disables.clone();
+        let under = Under { observed, policy, record, account_cap: swept.plan.account_cap };
         let Some(disabler) = &self.disabler else {
             swept.troubles.extend(planned.iter().map(|one| {
                 Trouble::of(&one.key_id, "it is due to be disabled, and this sweep cannot disable")
@@ -78,7 +88,7 @@ impl<P: Post> Sweep<P> {
                 )));
                 return;
             }
-            match self.disable_one(disabler, observed, disable, (policy, record), invocation).await {
+            match self.disable_one(disabler, disable, under, invocation).await {
                 Ok(Went::Seen(seen, trouble)) => {
                     // It is done, and counts, whatever became of telling it.
                     swept.disabled.push((disable.key_id.clone(), seen == SeenAfter::Inactive));
@@ -98,35 +108,18 @@ impl<P: Post> Sweep<P> {
     async fn disable_one(
         &self,
         disabler: &Disabler,
-        observed: &Observed,
         planned: &PlannedDisable,
-        (policy, record): (&Policy, &AccountRecord),
+        under: Under<'_>,
         invocation: &Invocation,
     ) -> Result<Went, Trouble> {
-        let account = &observed.state.account;
+        let account = &under.observed.state.account;
         let key_id = &planned.key_id;
         let trouble = |cause: String| Trouble::of(key_id, cause);
-        let Some(key) =
-            self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?
-        else {
-            return Ok(Went::Moot);
+        let key = match self.still_allowed(planned, under, invocation).await.map_err(trouble)? {
+            Ok(key) => key,
+            Err(went) => return Ok(went),
         };
-        let state = self.read_again(account, key_id, &key.value, record, observed).await;
-        let state = state.map_err(|failure| trouble(failure.to_string()))?;
-        let in_force = self.ledger.policy().await.map_err(|failure| trouble(failure.to_string()))?;
-        if in_force.is_some_and(|in_force| in_force.value.hash != policy.hash()) {
-            return Ok(Went::Held(HeldBy::PolicyChanged));
-        }
-        if let Some(by) = self.obstacle(&state, &key.value, planned, policy, invocation.now()) {
-            return Ok(Went::Held(by));
-        }
-        let last_use = key.value.last_use.as_ref();
-        let is_read_now = last_use.is_some_and(|read| read.seen_at >= observed.at);
-        if planned.ground == Ground::Unused && !is_read_now {
-            // The notice may well have made somebody use it.
-            return Ok(Went::Held(HeldBy::NotSeen));
-        }
-        let Some(owner) = &key.value.owner else { return Ok(Went::Held(HeldBy::TagsUnknown)) };
+        let Some(owner) = &key.owner else { return Ok(Went::Held(HeldBy::TagsUnknown)) };
 
         // A session of its own for each key, and the claim under that name before anything else.
         let session_name = session_name(invocation, key_id);
@@ -141,9 +134,7 @@ impl<P: Post> Sweep<P> {
             Target { account: account.clone(), path: owner.path.clone(), name: planned.user.clone() };
         let session = disabler.session(&target, &session_name, invocation.now()).await;
         let went = match session {
-            Ok(session) => {
-                self.act(&session, &session_name, (&key.value, &state, planned, policy), invocation).await
-            }
+            Ok(session) => self.act(&session, &session_name, planned, under, invocation).await,
             Err(failure) => Err(trouble(failure.to_string())),
         };
         match went {
@@ -176,19 +167,29 @@ impl<P: Post> Sweep<P> {
         }
     }
 
-    /// Everything that decides, as it stands now.
-    async fn read_again(
+    /// The key, if everything that decides, read consistently at this moment, still lets it be disabled; else
+    /// what stops it.
+    async fn still_allowed(
         &self,
-        account: &AccountId,
-        key_id: &str,
-        key: &Key,
-        record: &AccountRecord,
-        observed: &Observed,
-    ) -> Result<AccountState, keytide_aws::Failure> {
-        let exemption = self.ledger.exemption(account, key_id).await?;
-        let halt = self.ledger.halt().await?;
-        let restored = self.ledger.restored().await?;
-        Ok(AccountState {
+        planned: &PlannedDisable,
+        Under { observed, policy, record, .. }: Under<'_>,
+        invocation: &Invocation,
+    ) -> Result<Result<Key, Went>, String> {
+        let words = |failure: keytide_aws::Failure| failure.to_string();
+        let (account, key_id) = (&observed.state.account, &planned.key_id);
+        let Some(key) = self.ledger.key(account, key_id).await.map_err(words)? else {
+            return Ok(Err(Went::Moot));
+        };
+        let key = key.value;
+        let exemption = self.ledger.exemption(account, key_id).await.map_err(words)?;
+        let restored = self.ledger.restored().await.map_err(words)?;
+        let in_force = self.ledger.policy().await.map_err(words)?;
+        // The halt last: whoever sets one wants it to hold at once.
+        let halt = self.ledger.halt().await.map_err(words)?;
+        if in_force.is_some_and(|in_force| in_force.value.hash != policy.hash()) {
+            return Ok(Err(Went::Held(HeldBy::PolicyChanged)));
+        }
+        let state = AccountState {
             account: account.clone(),
             keys: vec![key.clone()],
             exemptions: exemption.map(|found| (key_id.to_owned(), found.value)).into_iter().collect(),
@@ -198,39 +199,27 @@ impl<P: Post> Sweep<P> {
             disabled_today: observed.state.disabled_today,
             halt: halt.map(|halt| halt.value.reason),
             approved: Vec::new(),
-        })
-    }
-
-    /// What stops it now, by the very rules of the plan.
-    #[expect(clippy::unused_self, reason = "it stands beside what it decides for")]
-    fn obstacle(
-        &self,
-        state: &AccountState,
-        key: &Key,
-        planned: &PlannedDisable,
-        policy: &Policy,
-        now: Timestamp,
-    ) -> Option<HeldBy> {
-        let treatment = plan::treatment_of(policy, key);
-        let around = plan::circumstances(state, policy, key, &treatment, now);
-        let Phase::Running(clock) = phase(key, &around) else { return Some(HeldBy::NoLicence) };
-        if clock.armed.epoch() != planned.epoch || key.holder.subject.user() != Some(&planned.user) {
-            return Some(HeldBy::NoLicence);
+        };
+        if let Some(by) = obstacle(&state, &key, planned, policy, invocation.now()) {
+            return Ok(Err(Went::Held(by)));
         }
-        if let Some(by) = plan::obstacle(&clock, &around, true, policy.mode(&state.account), (state, policy))
-        {
-            return Some(by);
+        let is_read_now = key.last_use.as_ref().is_some_and(|read| read.seen_at >= observed.at);
+        if planned.ground == Ground::Unused && !is_read_now {
+            // The notice may well have made somebody use it.
+            return Ok(Err(Went::Held(HeldBy::NotSeen)));
         }
-        clock.licence.is_none().then_some(HeldBy::NoLicence)
+        Ok(Ok(key))
     }
 
     async fn act(
         &self,
         session: &DisablerSession,
         session_name: &str,
-        (key, state, planned, policy): (&Key, &AccountState, &PlannedDisable, &Policy),
+        planned: &PlannedDisable,
+        under: Under<'_>,
         invocation: &Invocation,
     ) -> Result<Went, Trouble> {
+        let account = &under.observed.state.account;
         let key_id = &planned.key_id;
         let trouble = |cause: String| Trouble::of(key_id, cause);
         let agree = session.aws_clock_skew().is_some_and(|skew| skew.abs() <= CLOCKS_AGREE);
@@ -241,21 +230,29 @@ impl<P: Post> Sweep<P> {
         let Some(listed) = listed.filter(|listed| listed.status == Status::Active) else {
             return Ok(Went::Moot);
         };
-        if !is_that_very_key(&listed, key) {
+        // Counted before it is done: whoever dies in between has counted it.
+        let of_account = if planned.beyond_cap { u32::MAX } else { under.account_cap };
+        let of_all = under.policy.caps().organization_per_day;
+        let caps = [
+            (DisablesOf::Account(account), of_account, HeldBy::AccountCap { most: of_account }),
+            (DisablesOf::Organization, of_all, HeldBy::OrganizationCap { most: of_all }),
+        ];
+        for (of, most, by) in caps {
+            let date = utc_date(invocation.now());
+            let counted = self.ledger.count_disable(of, date, most, invocation.now()).await;
+            if !counted.map_err(|failure| trouble(failure.to_string()))? {
+                return Ok(Went::Held(by));
+            }
+        }
+        // Last of all: whatever was decided while this went on.
+        let key = match self.still_allowed(planned, under, invocation).await.map_err(trouble)? {
+            Ok(key) => key,
+            Err(went) => return Ok(went),
+        };
+        if !is_that_very_key(&listed, &key) {
             return Ok(Went::Held(HeldBy::NotSeen));
         }
-        let most = policy.caps().organization_per_day;
-        let date = utc_date(invocation.now());
-        let counted = self.ledger.count_disable(date, most, invocation.now()).await;
-        if !counted.map_err(|failure| trouble(failure.to_string()))? {
-            return Ok(Went::Held(HeldBy::OrganizationCap { most }));
-        }
-        // Last of all: a halt that was set while this went on.
-        let halt = self.ledger.halt().await.map_err(|failure| trouble(failure.to_string()))?;
-        if let Some(halt) = halt {
-            return Ok(Went::Held(HeldBy::Halt(halt.value.reason)));
-        }
-        tracing::info!(account = %state.account, key_id, user = planned.user, session_name, "disabling an access key");
+        tracing::info!(%account, key_id, user = planned.user, session_name, "disabling an access key");
         if let Err(failure) = session.disable(key_id).await {
             // It may have been done all the same: what IAM shows decides.
             tracing::warn!(key_id, %failure, "the call to disable gave no answer");
@@ -398,6 +395,7 @@ impl<P: Post> Sweep<P> {
             age_days: whole_days(born, invocation.now()),
             noticed_at: mark.at,
             named: mark.disable_on,
+            beyond_cap: false,
         };
         let untold = self.record_disable(place, &planned, SeenAfter::Inactive, by, invocation).await?;
         let note = Some("found done by a later sweep".to_owned());
@@ -458,4 +456,24 @@ fn is_that_very_key(listed: &ListedKey, key: &Key) -> bool {
 fn session_name(invocation: &Invocation, key_id: &str) -> String {
     let digest = sha256_hex(format!("{} {key_id}", invocation.session).as_bytes());
     format!("keytide-{}", digest.chars().take(40).collect::<String>())
+}
+
+/// What stops it now, by the very rules of the plan.
+fn obstacle(
+    state: &AccountState,
+    key: &Key,
+    planned: &PlannedDisable,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<HeldBy> {
+    let treatment = plan::treatment_of(policy, key);
+    let around = plan::circumstances(state, policy, key, &treatment, now);
+    let Phase::Running(clock) = phase(key, &around) else { return Some(HeldBy::NoLicence) };
+    if clock.armed.epoch() != planned.epoch || key.holder.subject.user() != Some(&planned.user) {
+        return Some(HeldBy::NoLicence);
+    }
+    if let Some(by) = plan::obstacle(&clock, &around, true, policy.mode(&state.account), (state, policy)) {
+        return Some(by);
+    }
+    clock.licence.is_none().then_some(HeldBy::NoLicence)
 }

@@ -158,15 +158,8 @@ impl<P: Post> Sweep<P> {
         self.disable(&observed, &mut swept, policy, &record, invocation).await;
         self.notify_refused(&mut swept, policy, invocation).await;
         swept.calls = observed.inventory.calls();
-        let disabled_now = u32::try_from(swept.disabled.len()).unwrap_or(u32::MAX);
         let is_success = swept.troubles.is_empty();
         self.release(account, invocation, |record| {
-            let now = invocation.now();
-            if disabled_now > 0 {
-                let date = keytide_core::lifecycle::utc_date(now);
-                let before = record.disabled.filter(|(on, _)| *on == date).map_or(0, |(_, count)| count);
-                record.disabled = Some((date, before.saturating_add(disabled_now)));
-            }
             // Stock was taken once, even if not everybody could be read: whoever turns up later is news.
             record.baseline_at = record.baseline_at.or(Some(observed.at));
             if is_success {
@@ -191,9 +184,16 @@ impl<P: Post> Sweep<P> {
         policy: &Policy,
         invocation: &Invocation,
     ) -> Result<AccountRecord, SweepError> {
+        let in_force = self.ledger.policy().await.map_err(SweepError::Unreadable)?;
+        let policy_version = in_force.map(|in_force| in_force.version);
         for _ in 0..TRIES {
             let Versioned { value: mut record, version } =
                 self.ledger.account(account).await.map_err(SweepError::Unreadable)?;
+            let left_meanwhile = self.left_enforce(account, record.policy_version, policy_version).await;
+            if left_meanwhile.map_err(SweepError::Unreadable)? {
+                record.enforced_since = None;
+            }
+            record.policy_version = policy_version;
             let now = invocation.now();
             if let Some(Lease { by, until }) = record.lease.take()
                 && until > now
@@ -217,6 +217,26 @@ impl<P: Post> Sweep<P> {
         }
         let cause = format!("it changed {TRIES} times meanwhile");
         Err(SweepError::Unreadable(Failure::retry(format!("taking the record of {account}"), cause)))
+    }
+
+    /// Whether a policy that came and went between two sweeps had taken the account out of `enforce`: then it
+    /// has entered it anew. A policy that cannot be read any more counts as one.
+    async fn left_enforce(
+        &self,
+        account: &AccountId,
+        noted: Option<u64>,
+        now: Option<u64>,
+    ) -> Result<bool, Failure> {
+        let (Some(noted), Some(now)) = (noted, now) else { return Ok(false) };
+        let between = usize::try_from(now.saturating_sub(noted)).unwrap_or(usize::MAX).saturating_sub(1);
+        if between == 0 {
+            return Ok(false);
+        }
+        let policies = self.ledger.policies().await?;
+        let mut unseen = policies.iter().rev().skip(1).take(between);
+        Ok(unseen.any(|unseen| {
+            Policy::parse(&unseen.text).map_or(true, |policy| policy.mode(account) != Mode::Enforce)
+        }))
     }
 
     /// Gives the account back with what is new about it. Failing to costs a wait, and nothing is lost: the

@@ -183,16 +183,15 @@ impl Observer {
         account: &AccountId,
         now: Timestamp,
     ) -> Result<(AccountState, BTreeMap<String, String>), Failure> {
-        let (record, keys, exemptions, halt, restored) = tokio::join!(
+        let (record, keys, exemptions, halt, restored, disabled_today) = tokio::join!(
             self.ledger.account(account),
             self.ledger.open_keys(account),
             self.ledger.exemptions(account),
             self.ledger.halt(),
             self.ledger.restored(),
+            self.ledger.disabled_on(account, utc_date(now)),
         );
         let record = record?.value;
-        let today = utc_date(now);
-        let disabled_today = record.disabled.filter(|(date, _)| *date == today).map_or(0, |(_, count)| count);
         let state = AccountState {
             account: account.clone(),
             keys: keys?.into_iter().map(|Versioned { value, .. }| value).collect(),
@@ -200,7 +199,7 @@ impl Observer {
             baseline_at: record.baseline_at,
             enforced_since: record.enforced_since,
             restored_at: restored?.map(|restored| restored.at),
-            disabled_today,
+            disabled_today: disabled_today?,
             halt: halt?.map(|halt| halt.value.reason),
             approved: self.ledger.approvals(account).await?,
         };

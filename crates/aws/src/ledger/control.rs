@@ -33,15 +33,15 @@ pub struct AccountRecord {
     /// Since when it is in `enforce`; none where it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforced_since: Option<Timestamp>,
+    /// The version of the policy in force by which its mode was last noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_version: Option<u64>,
     /// Digests of the latest credential report's rows, by a digest of the user's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub report_rows: BTreeMap<String, String>,
     /// When that report was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_at: Option<Timestamp>,
-    /// How many keys were disabled on which date.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<(Date, u32)>,
     /// Who sweeps it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
@@ -51,6 +51,24 @@ pub struct AccountRecord {
     /// When the summary of its baseline was posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline_told_at: Option<Timestamp>,
+}
+
+/// Whose disables a cap counts.
+#[derive(Debug, Clone, Copy)]
+pub enum DisablesOf<'a> {
+    /// All accounts'.
+    Organization,
+    /// One account's.
+    Account(&'a AccountId),
+}
+
+impl DisablesOf<'_> {
+    fn partition(self) -> String {
+        match self {
+            Self::Organization => "CAP".to_owned(),
+            Self::Account(account) => format!("CAP#{account}"),
+        }
+    }
 }
 
 /// The right to sweep an account, for a while.
@@ -251,13 +269,20 @@ impl Ledger {
         self.put_over(item, over_version, "the policy in force").await
     }
 
-    /// Counts one more disable in the organization on this date, unless `most` is reached: `false` then.
-    pub async fn count_disable(&self, date: Date, most: u32, now: Timestamp) -> Result<bool, Failure> {
+    /// Counts one more disable on this date, unless `most` is reached: `false` then. It is counted before it is
+    /// done, so that whoever dies in between has counted it.
+    pub async fn count_disable(
+        &self,
+        of: DisablesOf<'_>,
+        date: Date,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<bool, Failure> {
         let answer = self
             .client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(items::key_of("CAP", &format!("DATE#{date}"))))
+            .set_key(Some(items::key_of(&of.partition(), &format!("DATE#{date}"))))
             .update_expression("SET expires_at = :expires, #schema = :schema ADD disabled :one")
             .condition_expression("attribute_not_exists(disabled) OR disabled < :most")
             .expression_attribute_names("#schema", "schema")
@@ -279,6 +304,20 @@ impl Ledger {
             }
             Err(error) => Err(self.failure("UpdateItem of the date's count of disables", &error)),
         }
+    }
+
+    /// How many of an account's keys were disabled on this date, read consistently.
+    pub async fn disabled_on(&self, account: &AccountId, date: Date) -> Result<u32, Failure> {
+        let partition = DisablesOf::Account(account).partition();
+        let wanted = items::key_of(&partition, &format!("DATE#{date}"));
+        let found = self.get_all(vec![wanted]).await?.into_iter().next();
+        let Some(item) = found else { return Ok(0) };
+        let count =
+            item.get("disabled").and_then(|count| count.as_n().ok()).and_then(|count| count.parse().ok());
+        count.ok_or_else(|| {
+            let cause = "it has no number `disabled`; expected the count of that date's disables";
+            Failure::operators(format!("reading {partition} of {date} in {}", self.table), cause)
+        })
     }
 
     /// One run, read consistently.
@@ -438,6 +477,11 @@ impl LedgerReader {
     /// See [`Ledger::open_keys`]: all of the account's.
     pub async fn open_keys(&self, account: &AccountId) -> Result<Vec<Versioned<Key>>, Failure> {
         self.0.open_keys(account, None).await
+    }
+
+    /// See [`Ledger::disabled_on`].
+    pub async fn disabled_on(&self, account: &AccountId, date: Date) -> Result<u32, Failure> {
+        self.0.disabled_on(account, date).await
     }
 
     /// See [`Ledger::exemptions`].

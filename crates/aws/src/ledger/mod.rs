@@ -28,7 +28,7 @@ use keytide_core::{
 
 use self::items::{Item, UNREAD, decode_delivery, decode_fact, decode_key};
 pub use self::{
-    control::{AccountRecord, Approval, Halt, Lease, LedgerReader, PolicyInForce, Restored, Run},
+    control::{AccountRecord, Approval, DisablesOf, Halt, Lease, LedgerReader, PolicyInForce, Restored, Run},
     decide::Change,
     items::Place,
 };

@@ -127,6 +127,9 @@ pub struct PlannedDisable {
     pub noticed_at: Timestamp,
     /// The date that notice named.
     pub named: Date,
+    /// Whether it goes beyond the account's cap and a person approved the plan all the same.
+    #[serde(default)]
+    pub beyond_cap: bool,
 }
 
 /// A disable that something stops.
@@ -249,6 +252,8 @@ pub struct SweepPlan {
     pub notices: Vec<PlannedNotice>,
     /// The keys to disable, longest due first.
     pub disables: Vec<PlannedDisable>,
+    /// How many of the account's keys may be disabled on one date, unless a person lets more through.
+    pub account_cap: u32,
     /// The messages due about those keys where their disable turns out not to be allowed after all.
     #[serde(skip)]
     pub if_refused: Vec<PlannedNotice>,
@@ -303,6 +308,7 @@ pub fn plan(state: &AccountState, seen: &Observations, policy: &Policy, now: Tim
         changes,
         notices: Vec::new(),
         disables: Vec::new(),
+        account_cap: 0,
         if_refused: Vec::new(),
         held: Vec::new(),
         findings: Vec::new(),
@@ -479,6 +485,7 @@ fn plan_running(
                     age_days: clock.age_days,
                     noticed_at: licence.at,
                     named: licence.disable_on,
+                    beyond_cap: false,
                 });
             }
             (_, obstacle) => plan.hold(key, obstacle.unwrap_or(HeldBy::NoLicence)),
@@ -547,13 +554,14 @@ fn hold_above_cap(plan: &mut SweepPlan, state: &AccountState, policy: &Policy, a
     let share =
         u64::from(active.saturating_add(state.disabled_today)) * u64::from(caps.account_percent) / 100;
     let most = u32::try_from(share).unwrap_or(u32::MAX).max(caps.account_at_least);
+    plan.account_cap = most;
     let left = usize::try_from(most.saturating_sub(state.disabled_today)).unwrap_or(usize::MAX);
     if plan.disables.len() <= left {
         return;
     }
     let above = plan.disables.split_off(left);
     if state.approved.contains(&plan.hash_over(above.iter().map(|one| one.key_id.as_str()).collect())) {
-        plan.disables.extend(above);
+        plan.disables.extend(above.into_iter().map(|one| PlannedDisable { beyond_cap: true, ..one }));
         return;
     }
     for disable in above {

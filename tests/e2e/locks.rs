@@ -1,0 +1,114 @@
+//! What stops a disable although the plan did not know of it, and what a plan must not forget.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keytide_aws::ledger::PolicyInForce;
+use keytide_core::{cloudtrail::Status, plan::HeldBy, policy::Policy};
+use keytide_local::{KeyStatus, Service};
+
+use crate::{sweep::Tide, world::PROD};
+
+const DAY: Duration = Duration::from_hours(24);
+
+impl Tide {
+    /// Puts a policy into force over whatever is.
+    async fn apply(&self, text: &str) {
+        let ledger = self.world.ledger();
+        let version = ledger.policy().await.unwrap().map_or(0, |in_force| in_force.version);
+        let policy = PolicyInForce {
+            text: text.to_owned(),
+            hash: Policy::parse(text).unwrap().hash().to_owned(),
+            author: "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned(),
+            at: self.world.now(),
+        };
+        assert!(ledger.save_policy(&policy, version).await.unwrap());
+    }
+
+    fn disables(&self) -> u64 {
+        self.world.aws.calls().count(Service::Iam, "UpdateAccessKey")
+    }
+}
+
+fn in_mode(mode: &str) -> String {
+    format!("[modes]\n{mode} = [\"{PROD}\"]\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_is_applied_while_a_disable_is_under_way_stops_it() {
+    let tide = Tide::new("enforce").await;
+    tide.apply(&in_mode("enforce")).await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tokio::time::sleep(DAY).await;
+    tide.world.aws.faults().set_latency(Duration::from_millis(200));
+    tide.world.aws.calls().restart();
+    let apply = async {
+        while tide.world.aws.calls().count(Service::Sts, "AssumeRole") < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tide.apply(&in_mode("notify")).await;
+    };
+    let (swept, ()) = tokio::join!(Box::pin(tide.run()), apply);
+    let swept = swept.unwrap();
+    assert_eq!(swept.plan.disables.len(), 1, "the plan did not know: {}", swept.plan);
+    assert_eq!(swept.refused[0].by, HeldBy::PolicyChanged);
+    assert_eq!(tide.status().await, Status::Active);
+}
+
+/// Out of `enforce` and into it again between two sweeps: what was said before does not count any more.
+#[tokio::test(start_paused = true)]
+async fn an_account_that_left_enforce_and_came_back_unseen_has_entered_it_anew() {
+    for leaves in [true, false] {
+        let tide = Tide::new("enforce").await;
+        tide.apply(&in_mode("enforce")).await;
+        tide.run().await.unwrap();
+        tide.days(90).await;
+        let other = if leaves { in_mode("notify") } else { format!("# another\n{}", in_mode("enforce")) };
+        tide.apply(&other).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        tide.apply(&in_mode("enforce")).await;
+        let swept = tide.days(1).await;
+        assert_eq!(swept.disabled.is_empty(), leaves, "{}", swept.plan);
+        if leaves {
+            assert_eq!(swept.told, 1, "told anew: {}", swept.plan);
+            assert!(tide.days(4).await.disabled.is_empty());
+            assert_eq!(tide.days(1).await.disabled.len(), 1);
+        }
+    }
+}
+
+/// A sweep that dies has counted what it disabled: the next one of that date goes on from there.
+#[tokio::test(start_paused = true)]
+async fn the_account_s_cap_holds_over_sweeps_that_die() {
+    let tide = Tide::new("enforce").await;
+    let born: Timestamp = "2026-05-04T09:12:33Z".parse().unwrap();
+    for number in 0..5 {
+        let key_id = format!("AKIATIDEWATERMANY{number:03}");
+        tide.world.aws.iam().add_access_key(PROD, "alice", &key_id, born, KeyStatus::Active).unwrap();
+    }
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tokio::time::sleep(DAY).await;
+    for _ in 0..3 {
+        let before = tide.disables();
+        let dies = async {
+            while tide.disables() == before {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tide.world.aws.faults().set_latency(Duration::from_millis(50));
+        tokio::select! {
+            biased;
+            () = dies => {}
+            swept = Box::pin(tide.run()) => drop(swept.unwrap()),
+        }
+        tide.world.aws.faults().set_latency(Duration::ZERO);
+        tokio::time::sleep(Duration::from_mins(30)).await;
+    }
+    assert_eq!(tide.disables(), 2, "two at most of six keys on one date");
+    tide.run().await.unwrap();
+    assert_eq!(tide.disables(), 2);
+    tide.days(1).await;
+    assert_eq!(tide.disables(), 4, "the next date counts anew");
+}
