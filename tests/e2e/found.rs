@@ -87,3 +87,43 @@ async fn an_alert_whose_event_nobody_brings_back_is_told_by_a_sweep() {
     tide.days(2).await;
     assert_eq!(tide.world.channel_texts().len(), 1, "once");
 }
+
+/// The credential report alone shows root's keys, and without an id.
+#[tokio::test(start_paused = true)]
+async fn a_key_of_root_that_no_event_told_of_is_critical_once() {
+    let tide = Tide::new("notify").await;
+    let before = "2026-04-01T12:00:00Z".parse().unwrap();
+    tide.world
+        .aws
+        .iam()
+        .add_root_access_key(PROD, "AKIATIDEWATERROOT001", before, KeyStatus::Active)
+        .unwrap();
+    tide.run().await.unwrap();
+    assert!(tide.world.channel_texts().is_empty(), "the baseline's summary tells of it");
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    let made = tide.world.now();
+    tide.world.aws.iam().add_root_access_key(PROD, "AKIATIDEWATERROOT002", made, KeyStatus::Active).unwrap();
+    tide.days(3).await;
+    let texts = tide.world.channel_texts();
+    assert_eq!(texts.iter().filter(|text| text.starts_with("CRITICAL")).count(), 1, "{texts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_root_that_its_event_told_of_is_not_told_of_again() {
+    let tide = Tide::new("notify").await;
+    tide.run().await.unwrap();
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    let (made, key_id) = (tide.world.now(), "AKIATIDEWATERROOT002");
+    tide.world.aws.iam().add_root_access_key(PROD, key_id, made, KeyStatus::Active).unwrap();
+    let at = made.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut event = event("CreateAccessKey", "e-root", &at, key_id, "root", "Active");
+    event["detail"]["userIdentity"] =
+        json!({"type": "Root", "accountId": PROD, "arn": format!("arn:aws:iam::{PROD}:root")});
+    event["detail"]["requestParameters"] = json!(null);
+    event["detail"]["responseElements"]["accessKey"]["userName"] = json!(null);
+    tide.world.receive(&event, 1).await.unwrap().unwrap();
+    tide.days(2).await;
+    let texts = tide.world.channel_texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].starts_with("CRITICAL"));
+}

@@ -68,6 +68,8 @@ pub enum Stage {
     Disabled,
     /// More keys of an account are to be disabled than its cap allows.
     CapReached,
+    /// Root has an access key that no event told of.
+    RootKey,
     /// A person decided something.
     Decided,
 }
@@ -85,7 +87,10 @@ pub enum NoticeDay {
 impl Stage {
     /// Whether a sweep's plan calls for it, and not a fact: what it says is computed anew at every run.
     pub fn is_planned(self) -> bool {
-        matches!(self, Self::CapReached | Self::Notice(_) | Self::Reminder(_) | Self::ExemptionEnding(_))
+        matches!(
+            self,
+            Self::CapReached | Self::RootKey | Self::Notice(_) | Self::Reminder(_) | Self::ExemptionEnding(_)
+        )
     }
 }
 
@@ -105,6 +110,7 @@ impl std::fmt::Display for Stage {
             Self::Disable => "disable",
             Self::Disabled => "disabled",
             Self::CapReached => "cap-reached",
+            Self::RootKey => "root-key",
             Self::Decided => "decided",
             Self::Notice(NoticeDay::Unused) => "notice-unused",
             Self::Notice(NoticeDay::Age(days)) => return write!(formatter, "notice-{days}"),

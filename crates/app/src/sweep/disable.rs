@@ -69,9 +69,6 @@ impl<P: Post> Sweep<P> {
         record: &AccountRecord,
         invocation: &Invocation,
     ) {
-        if let Err(trouble) = self.tell_of_cap(swept, invocation).await {
-            swept.troubles.push(trouble);
-        }
         let planned = swept.plan.disables.clone();
         let under = Under { observed, policy, record, account_cap: swept.plan.account_cap };
         let Some(disabler) = &self.disabler else {
@@ -402,47 +399,6 @@ impl<P: Post> Sweep<P> {
         let receipt = Receipt { channel: "iam".to_owned(), ts: invocation.now().to_string(), note };
         self.end_claim(place, claim, by, Ending::Done(receipt), invocation).await?;
         untold.map_or(Ok(()), Err)
-    }
-
-    /// Tells the channel once of a plan that goes beyond the account's cap, with how to let it through.
-    async fn tell_of_cap(&self, swept: &Swept, invocation: &Invocation) -> Result<(), Trouble> {
-        let capped = swept.plan.held.iter().filter_map(|held| match held.by {
-            HeldBy::AccountCap { most } => Some(most),
-            _ => None,
-        });
-        let capped: Vec<u32> = capped.collect();
-        let Some(most) = capped.first().copied() else { return Ok(()) };
-        let trouble = |cause: String| Trouble::general(format!("telling of the cap: {cause}"));
-        let place = Place::Account { account: swept.plan.account.clone() };
-        let plan = swept.plan.hash();
-        let name =
-            DeliveryName { epoch: plan.clone(), stage: Stage::CapReached, recipient: Recipient::Channel };
-        let known = self.ledger.look(&place, "", std::slice::from_ref(&name)).await;
-        let known = known.map_err(|failure| trouble(failure.to_string()))?.deliveries.into_iter().next();
-        let delivery = known.unwrap_or_else(|| {
-            let value = Delivery::new(name, plan.clone(), alert::Severity::Warning, invocation.now());
-            Versioned { value, version: 0 }
-        });
-        if delivery.value.state.is_finished() {
-            return Ok(());
-        }
-        let claimed = self.deliver.claim(&place, &delivery, invocation).await;
-        let Some(claimed) = claimed.map_err(|refused| trouble(refused.to_string()))? else { return Ok(()) };
-        let message = keytide_slack::messages::cap_reached(
-            &swept.plan.account,
-            most,
-            capped.len(),
-            &plan,
-            &self.deliver.settings.accounts,
-        );
-        let time = self.deliver.time_to_send(invocation);
-        let (ending, undelivered) = self.deliver.to_channel(&message, time).await;
-        let ended = self.deliver.end(&place, &claimed, ending, invocation).await;
-        ended.map_err(|refused| trouble(refused.to_string()))?;
-        match undelivered {
-            Some((cause, _)) => Err(trouble(cause.to_string())),
-            None => Ok(()),
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 mod disable;
 mod notify;
 mod observe;
+mod of_account;
 mod record;
 
 use std::collections::BTreeMap;
@@ -154,6 +155,7 @@ impl<P: Post> Sweep<P> {
             plan,
         };
         self.record_changes(&observed, &mut swept, invocation).await;
+        self.tell_of_account(&mut swept, invocation).await;
         self.notify(&mut swept, policy, invocation).await;
         self.disable(&observed, &mut swept, policy, &record, invocation).await;
         self.notify_refused(&mut swept, policy, invocation).await;

@@ -89,7 +89,10 @@ impl Observer {
                 for problem in &report.bad_rows {
                     troubles.push(Trouble::general(format!("the credential report: {problem}")));
                 }
-                let root = report.root().map_or(0, active_keys);
+                let root = report.root().map(|root| {
+                    let active = root.slots.iter().filter(|slot| slot.active);
+                    active.map(|slot| slot.last_rotated).collect()
+                });
                 let (rows, marks) = compared(&report.rows, &previous);
                 (Some(rows), Some((generated_at, marks)), root)
             }
@@ -99,15 +102,15 @@ impl Observer {
             Report::StillBeingMade => {
                 // Everybody is listed all the same; only root's keys stand nowhere else.
                 tracing::warn!(%account, "the credential report is not made in time: root's keys are not looked at");
-                (None, None, 0)
+                (None, None, None)
             }
             Report::Malformed { problem, .. } => {
                 troubles.push(Trouble::general(problem));
-                (None, None, 0)
+                (None, None, None)
             }
             Report::Failed(failure) => {
                 troubles.push(Trouble::general(failure));
-                (None, None, 0)
+                (None, None, None)
             }
         };
         let wanted = needs(&state, rows.as_deref(), policy, at);

@@ -11,7 +11,7 @@ mod upcoming;
 
 use std::collections::BTreeMap;
 
-use jiff::{Timestamp, civil::Date};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -22,6 +22,7 @@ pub use self::{
 use crate::{
     AccountId,
     alert::Severity,
+    cloudtrail::Subject,
     delivery::Stage,
     digest::sha256_hex,
     key::{Ground, Key, LISTING_LAG, LastUse},
@@ -58,9 +59,13 @@ impl AccountState {
     /// was there before, even if its user could not be read that day.
     pub fn is_stock(&self, key: &Key) -> bool {
         let Some(baseline_at) = self.baseline_at else { return true };
-        let shown = key.born().and_then(|born| born.checked_add(LISTING_LAG).ok());
-        shown.is_some_and(|shown| shown <= baseline_at)
+        key.born().is_some_and(|born| was_there(born, baseline_at))
     }
+}
+
+/// Whether what was made then was there to be listed at the account's first sweep.
+fn was_there(made: Timestamp, baseline_at: Timestamp) -> bool {
+    made.checked_add(LISTING_LAG).is_ok_and(|shown| shown <= baseline_at)
 }
 
 /// What was seen in an account in this run. What was not looked at is not in it.
@@ -70,8 +75,9 @@ pub struct Observations {
     pub users: BTreeMap<String, SeenUser>,
     /// Keys' latest use, by key id.
     pub last_use: BTreeMap<String, LastUse>,
-    /// How many active keys the report shows for root. Nothing names them.
-    pub root_keys: usize,
+    /// When each of the active keys that the report shows for root was made or last changed. Nothing names them.
+    /// `None` where there was no report to look at.
+    pub root_keys: Option<Vec<Option<Timestamp>>>,
 }
 
 /// A user who was looked at.
@@ -259,11 +265,17 @@ pub struct SweepPlan {
     pub if_refused: Vec<PlannedNotice>,
     /// Disables that something stops.
     pub held: Vec<HeldDisable>,
+    /// Root's active keys that no event told of, by when they were made or last changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub root_keys: Vec<Timestamp>,
     /// What people should mend.
     pub findings: Vec<Finding>,
     /// What will be due within [`HORIZON_DATES`].
     pub upcoming: Vec<Upcoming>,
 }
+
+/// An event and the credential report give the same moment in seconds, from two clocks.
+const SAME_MOMENT: SignedDuration = SignedDuration::from_mins(1);
 
 /// How far ahead a plan looks.
 pub const HORIZON_DATES: u32 = 14;
@@ -291,7 +303,10 @@ impl SweepPlan {
 
     /// Whether there is nothing to do at all.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.notices.is_empty() && self.disables.is_empty()
+        self.changes.is_empty()
+            && self.notices.is_empty()
+            && self.disables.is_empty()
+            && self.root_keys.is_empty()
     }
 }
 
@@ -311,6 +326,7 @@ pub fn plan(state: &AccountState, seen: &Observations, policy: &Policy, now: Tim
         account_cap: 0,
         if_refused: Vec::new(),
         held: Vec::new(),
+        root_keys: Vec::new(),
         findings: Vec::new(),
         upcoming: Vec::new(),
     };
@@ -334,9 +350,7 @@ pub fn plan(state: &AccountState, seen: &Observations, policy: &Policy, now: Tim
             }
         }
     }
-    if seen.root_keys > 0 {
-        plan.findings.push(Finding { key_id: "root".to_owned(), user: None, what: FindingKind::Root });
-    }
+    plan_root(&mut plan, seen, &keys, state.baseline_at);
     hold_above_cap(&mut plan, state, policy, active);
     plan.sort();
     plan
@@ -368,6 +382,33 @@ pub fn circumstances<'a>(
         dates_between: policy.dates_between(),
         now,
     }
+}
+
+/// Root's keys stand in the credential report alone.
+fn plan_root(plan: &mut SweepPlan, seen: &Observations, keys: &[Key], baseline_at: Option<Timestamp>) {
+    let what = match seen.root_keys.as_deref() {
+        None => {
+            let unknown = "whether root has a key is not known: there was no credential report";
+            FindingKind::Unknown(unknown.to_owned())
+        }
+        Some([]) => return,
+        Some(shown) => {
+            let is_stock = |at: Timestamp| baseline_at.is_none_or(|baseline_at| was_there(at, baseline_at));
+            let news = shown.iter().flatten().filter(|at| !is_stock(**at) && !is_known_of_root(keys, **at));
+            plan.root_keys = news.copied().collect();
+            FindingKind::Root
+        }
+    };
+    plan.findings.push(Finding { key_id: "root".to_owned(), user: None, what });
+}
+
+/// Whether an event told of what the report shows of root: of a key made, or changed, at that time.
+fn is_known_of_root(keys: &[Key], at: Timestamp) -> bool {
+    let is_then = |told: Timestamp| told.duration_since(at).abs() <= SAME_MOMENT;
+    keys.iter().filter(|key| key.holder.subject == Subject::Root).any(|key| {
+        let since = key.status.as_ref().map(|mark| mark.since);
+        key.born().into_iter().chain(since).chain(key.reactivations.iter().copied()).any(is_then)
+    })
 }
 
 fn was_listed(key: &Key, seen: &Observations) -> bool {

@@ -19,6 +19,9 @@ impl Display for SweepPlan {
             let user = change.key.holder.subject.user().unwrap_or("-");
             write!(out, "{} of {user}: {words}", change.key.key_id)
         })?;
+        section(out, "root's keys that no event told of", &self.root_keys, |out, at| {
+            write!(out, "made or last changed at {at}")
+        })?;
         section(out, "notices due", &self.notices, |out, notice| write!(out, "{notice}"))?;
         section(out, "to be disabled", &self.disables, |out, disable| write!(out, "{disable}"))?;
         section(out, "held", &self.held, |out, held| {

@@ -150,7 +150,8 @@ fn moment(policy: &Policy, now: Timestamp, ahead: u32) -> Timestamp {
 
 /// A look at the account that finds everything as it is known.
 fn as_it_stands(state: &mut AccountState, now: Timestamp, at: Timestamp) -> Observations {
-    let mut seen = Observations::default();
+    // Of root nothing is foreseen.
+    let mut seen = Observations { root_keys: Some(Vec::new()), ..Observations::default() };
     for key in &mut state.keys {
         // What was read lately stays true; what was read long ago is no truer for being looked at here.
         if let Some(used) = &mut key.last_use

@@ -63,6 +63,29 @@ pub(super) fn for_channel(notice: &Notice<'_>, observed: &ObservedKey) -> Draft 
     }
 }
 
+/// An active key of root's that the credential report shows and no event told of: it has no id there.
+pub fn root_key(account: &AccountId, changed_at: Timestamp, accounts: &AccountNames) -> Message {
+    Draft {
+        title: format!("Access key of root: {}", plain(accounts.label(account), 60)),
+        sentence: Markup::new()
+            .say("The credential report of ")
+            .then(words::account(accounts, account))
+            .say(" shows an active access key of the root user, made or last changed on ")
+            .word(&words::when(changed_at))
+            .say("; no event told of it, so who made it, and from where, is not known."),
+        alarms: vec![
+            Markup::new()
+                .say("It is a key of root: IAM policies do not limit it, and keytide never touches it."),
+        ],
+        next: vec![Markup::new().bold("Next:").say(
+            " ask the account's owners now. If nobody can explain it, sign in as root, delete the key, and change root's password and MFA.",
+        )],
+        fine_print: vec![no_event()],
+        ..Draft::default()
+    }
+    .message(Severity::Critical)
+}
+
 /// For the owner.
 pub(super) fn for_owner(notice: &Notice<'_>, observed: &ObservedKey) -> Draft {
     let key = &observed.key;

@@ -37,7 +37,7 @@ pub use self::{
     channel::{for_channel, made_by},
     digest::{Digest, DigestDisabled, Listed, Totals, digest},
     due::DueKey,
-    found::{BaselineCounts, baseline},
+    found::{BaselineCounts, baseline, root_key},
     joined::joined,
     notice::{notices_for_channel, notices_for_owner},
     owner::{for_owner, owner_fallback},

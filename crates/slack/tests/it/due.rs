@@ -161,6 +161,7 @@ pub(crate) fn disabled(key: Key, ground: Ground, seen: SeenAfter) -> Fact {
         age_days: key.born().map_or(0, |born| whole_days(born, now())),
         noticed_at: ago(24 * 5),
         named: on(0),
+        beyond_cap: false,
     };
     let disabled = Box::new(DisabledKey { key, at: now(), planned, seen });
     fact("disable-0001", FactBody::Disabled { disabled })

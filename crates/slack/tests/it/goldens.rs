@@ -4,7 +4,7 @@ use keytide_core::{AccountId, cloudtrail::Status, fact::FactBody, key::Effect, o
 use keytide_slack::{
     Message,
     check::faults_in,
-    messages::{for_channel, for_owner, joined, owner_fallback},
+    messages::{for_channel, for_owner, joined, made_by, owner_fallback},
 };
 use serde_json::{Value, json};
 
@@ -283,3 +283,5 @@ fn arguments_ask_slack_for_nothing_it_should_not_do() {
     assert_eq!(names, ["blocks", "channel", "text", "thread_ts", "unfurl_links", "unfurl_media"]);
     assert!(message.plain().to_arguments("C", None).get("blocks").is_none());
 }
+
+golden!(created_found_before, made_by(&Scene::new(&by_bruno(), alice()).notice()));

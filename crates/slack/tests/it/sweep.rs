@@ -18,7 +18,7 @@ use keytide_slack::{
         BaselineCounts, Digest, DigestDisabled, DueKey, Listed, Notice, OwnerReached, Totals, approved,
         baseline, cap_reached, digest, exemption_added, exemption_removed, for_channel, for_owner, halted,
         joined, notices_for_channel, notices_for_owner, organization_cap_reached, owner_fallback,
-        policy_applied, resumed,
+        policy_applied, resumed, root_key,
     },
 };
 
@@ -99,6 +99,7 @@ fn unused() -> Due {
     ))
 }
 
+golden!(root_key_found, root_key(&prod(), now(), &accounts()));
 golden!(due_owner_first, to_owner(&[first()]));
 golden!(due_owner_last, to_owner(&[last()]));
 golden!(due_owner_in_notify, {

@@ -1,0 +1,73 @@
+//! What a plan has to say of the account as a whole, once: a cap that holds keys back, and a key of root's that no
+//! event told of.
+
+use keytide_aws::ledger::{Place, Versioned};
+use keytide_core::{
+    alert::Severity,
+    delivery::{Delivery, DeliveryName, Recipient, Stage},
+    plan::HeldBy,
+};
+use keytide_slack::{Message, Post, messages};
+
+use super::{Sweep, Swept, Trouble};
+use crate::Invocation;
+
+impl<P: Post> Sweep<P> {
+    /// Tells the channel of a plan that goes beyond the account's cap, with how to let it through; and of root's
+    /// keys.
+    pub(super) async fn tell_of_account(&self, swept: &mut Swept, invocation: &Invocation) {
+        let plan = &swept.plan;
+        let accounts = &self.deliver.settings.accounts;
+        let mut due = Vec::new();
+        let capped: Vec<u32> = plan
+            .held
+            .iter()
+            .filter_map(|held| match held.by {
+                HeldBy::AccountCap { most } => Some(most),
+                _ => None,
+            })
+            .collect();
+        if let Some(most) = capped.first() {
+            let hash = plan.hash();
+            let message = messages::cap_reached(&plan.account, *most, capped.len(), &hash, accounts);
+            due.push((hash, Stage::CapReached, Severity::Warning, message));
+        }
+        for at in &plan.root_keys {
+            let message = messages::root_key(&plan.account, *at, accounts);
+            due.push((at.to_string(), Stage::RootKey, Severity::Critical, message));
+        }
+        let place = Place::Account { account: plan.account.clone() };
+        for (epoch, stage, severity, message) in due {
+            let name = DeliveryName { epoch, stage, recipient: Recipient::Channel };
+            if let Err(cause) = self.tell_once(&place, name, severity, &message, invocation).await {
+                swept.troubles.push(Trouble::general(format!("telling of the account: {cause}")));
+            }
+        }
+    }
+
+    async fn tell_once(
+        &self,
+        place: &Place,
+        name: DeliveryName,
+        severity: Severity,
+        message: &Message,
+        invocation: &Invocation,
+    ) -> Result<(), String> {
+        let known = self.ledger.look(place, "", std::slice::from_ref(&name)).await;
+        let known = known.map_err(|failure| failure.to_string())?.deliveries.into_iter().next();
+        let delivery = known.unwrap_or_else(|| {
+            let fact_id = format!("sweep of {}", invocation.now());
+            Versioned { value: Delivery::new(name, fact_id, severity, invocation.now()), version: 0 }
+        });
+        if delivery.value.state.is_finished() {
+            return Ok(());
+        }
+        let claimed = self.deliver.claim(place, &delivery, invocation).await;
+        let Some(claimed) = claimed.map_err(|refused| refused.to_string())? else { return Ok(()) };
+        let time = self.deliver.time_to_send(invocation);
+        let (ending, undelivered) = self.deliver.to_channel(message, time).await;
+        let ended = self.deliver.end(place, &claimed, ending, invocation).await;
+        ended.map_err(|refused| refused.to_string())?;
+        undelivered.map_or(Ok(()), |(cause, _)| Err(cause.to_string()))
+    }
+}
