@@ -1,18 +1,14 @@
 //! `keytide scan` and `keytide upcoming`: what one account holds, and what is coming, by the real program.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::OnceLock,
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use keytide_core::{AccountId, key, lifecycle::Exemption, owner};
 use keytide_local::{Fault, KeyStatus, Service};
-use keytide_tests::{build, runtime_api::RuntimeApi};
+use keytide_tests::runtime_api::RuntimeApi;
 use serde_json::Value;
 
+use crate::program::{self, Ran};
 use crate::world::{ALICE, KEY, PROD, World};
 
 /// What AWS's policy `SecurityAudit` allows of IAM, as far as anything here asks for it.
@@ -30,11 +26,6 @@ const READS: [&str; 7] = [
 const OLD: &str = "AKIATIDEWATERBOLD001";
 const SPARE: &str = "AKIATIDEWATERBOSPARE";
 
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build::program("keytide", "dev").unwrap())
-}
-
 fn days_before(now: Timestamp, days: i64) -> Timestamp {
     now.checked_sub(SignedDuration::from_hours(days * 24 + 1)).unwrap()
 }
@@ -47,32 +38,12 @@ struct Served {
     credentials: Vec<(&'static str, String)>,
 }
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        assert!(!self.stderr.contains("this is a bug"), "{}", self.stderr);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
-    }
-}
-
 impl Served {
     /// Alice with a young key and her tags; bo with an old key and a spare one, and no tags; root with a key.
     async fn new(story: &str, actions: &[&str]) -> Self {
         let world = World::new().await;
         let api = RuntimeApi::start(world.aws.clone(), world.slack.clone()).await.unwrap();
-        let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scan").join(story);
-        let _ = std::fs::remove_dir_all(&here);
-        std::fs::create_dir_all(&here).unwrap();
+        let here = program::folder("scan", story);
         let (iam, now) = (world.aws.iam(), world.aws.now());
         iam.delete_access_key(PROD, KEY).unwrap();
         iam.add_access_key(PROD, "alice", KEY, days_before(now, 70), KeyStatus::Active).unwrap();
@@ -109,23 +80,9 @@ impl Served {
     }
 
     async fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .current_dir(&self.here)
-            .env_clear()
-            .stdin(Stdio::null())
-            .env("HOME", &self.here)
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", self.api.slack_url().replace("/slack/api/", "/aws"));
+        let mut command = program::command_in(&self.api, &self.here, arguments);
         command.envs(self.credentials.iter().map(|(name, value)| (name, value)));
-        let Output { status, stdout, stderr } =
-            tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        Ran {
-            code: status.code().unwrap(),
-            stdout: String::from_utf8(stdout).unwrap(),
-            stderr: String::from_utf8(stderr).unwrap(),
-        }
+        program::run(command).await
     }
 
     fn called(&self) -> BTreeSet<&'static str> {
