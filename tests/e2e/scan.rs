@@ -104,6 +104,11 @@ async fn with_read_only_credentials_everything_is_read_and_nothing_is_written() 
     let mut served = Served::new("read-only", &SECURITY_AUDIT).await;
     let ran = served.run(&["scan"]).await.expect(0);
     assert_eq!(served.called(), BTreeSet::from(READS), "no call that changes anything");
+    assert_eq!(
+        served.world.aws.calls().count(Service::Sts, "GetCallerIdentity"),
+        1,
+        "who we are is asked once"
+    );
     for part in [
         &format!("Account {PROD}: 3 access keys of 2 users"),
         "assumed-role/auditor/ada",
