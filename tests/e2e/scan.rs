@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use keytide_core::{AccountId, key, lifecycle::Exemption, owner};
+use keytide_app::decide::{Decide, compare};
+use keytide_aws::ledger::LedgerReader;
+use keytide_core::{AccountId, key, lifecycle::Exemption, owner, policy::Policy};
 use keytide_local::{Fault, KeyStatus, Service};
 use keytide_tests::runtime_api::RuntimeApi;
 use serde_json::Value;
@@ -396,10 +398,11 @@ async fn what_is_coming_is_said_by_date_and_no_account_is_asked() {
 
     // Under the policy in force.
     let text = format!("[modes]\nenforce = [\"{PROD}\"]\n");
-    let hash = keytide_core::policy::Policy::parse(&text).unwrap().hash().to_owned();
-    let in_force =
-        keytide_aws::ledger::PolicyInForce { text, hash: hash.clone(), author: "x".to_owned(), at: now };
-    assert!(ledger.save_policy(&in_force, 0).await.unwrap());
+    let policy = Policy::parse(&text).unwrap();
+    let hash = policy.hash().to_owned();
+    let comparison = compare(&LedgerReader::of(&ledger), &policy, now).await.unwrap();
+    let decide = Decide::new(ledger.clone(), "arn:aws:iam::1:role/x".to_owned());
+    decide.apply_policy(&text, &policy, &comparison, now).await.unwrap();
     home.world.aws.calls().restart();
     let answer = home
         .run(&[&["upcoming", "--format", "json", "--account", PROD], &table[..]].concat())
