@@ -41,7 +41,8 @@ fn adapters_do_not_know_their_users() {
         ("keytide-aws", ["keytide-slack", "keytide-app", "keytide-local"]),
         ("keytide-slack", ["keytide-aws", "keytide-app", "keytide-local"]),
         ("keytide-app", ["keytide-local", "keytide-watcher", "keytide"]),
-        ("keytide-app", ["keytide-local", "keytide-sweeper", "keytide"]),
+        ("keytide-app", ["keytide-function", "keytide-sweeper", "lambda_runtime"]),
+        ("keytide-function", ["keytide-local", "keytide-app", "keytide"]),
         ("keytide-watcher", ["keytide-local", "keytide", "dynoxide-rs"]),
         ("keytide-sweeper", ["keytide-local", "keytide", "dynoxide-rs"]),
     ] {

@@ -5,76 +5,24 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::OnceLock,
+    process::Stdio,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use keytide_local::HOME_ACCOUNT;
-use keytide_tests::{
-    build,
-    runtime_api::{RuntimeApi, time_of_day},
-};
+use keytide_tests::runtime_api::{RuntimeApi, time_of_day};
 use serde_json::{Value, json};
 
-use crate::world::{ALICE, CHANNEL, KEY, PROD, TOKEN, World, event};
-
-/// The program, built once for all stories.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build::program("keytide", "dev").unwrap())
-}
+use crate::program::{self, Ran, command, command_of_owner};
+use crate::world::{ALICE, KEY, PROD, TOKEN, World, event};
 
 /// The repository's root: the samples' paths begin there.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// A new, empty folder for one story.
 fn folder(story: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli").join(story);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-/// How a run ended.
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        assert!(
-            !self.stderr.contains("panicked") && !self.stderr.contains("stack backtrace"),
-            "{}",
-            self.stderr
-        );
-        self
-    }
-
-    fn json_lines(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-fn command(within: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(arguments).current_dir(within).env_clear().stdin(Stdio::null());
-    // No credentials and no configuration of whoever runs this test.
-    command.env("HOME", within).env("AWS_EC2_METADATA_DISABLED", "true");
-    command
+    program::folder("cli", story)
 }
 
 fn run(within: &Path, arguments: &[&str]) -> Ran {
@@ -501,19 +449,7 @@ impl Served {
     }
 
     async fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = command(&self.here, arguments);
-        command
-            .env("AWS_ENDPOINT_URL", self.api.slack_url().replace("/slack/api/", "/aws"))
-            // The bare id of an account signs for that account's owner in the local AWS.
-            .env("AWS_ACCESS_KEY_ID", HOME_ACCOUNT)
-            .env("AWS_SECRET_ACCESS_KEY", "local")
-            .env("KEYTIDE_SLACK_URL", self.api.slack_url())
-            .env("KEYTIDE_SLACK_TOKEN", TOKEN)
-            .env("KEYTIDE_CHANNEL", CHANNEL);
-        let ran = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let ran = Ran::of(ran);
-        assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN), "the token is never shown");
-        ran
+        program::run(command_of_owner(&self.api, &self.here, arguments)).await
     }
 
     /// A key that was made that long ago, as a file.

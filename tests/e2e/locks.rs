@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keytide_aws::ledger::PolicyInForce;
-use keytide_core::{cloudtrail::Status, plan::HeldBy, policy::Policy};
+use keytide_core::{cloudtrail::Status, plan::HeldBy};
 use keytide_local::{KeyStatus, Service};
 
 use crate::{sweep::Tide, world::PROD};
@@ -14,15 +13,7 @@ const DAY: Duration = Duration::from_hours(24);
 impl Tide {
     /// Puts a policy into force over whatever is.
     async fn apply(&self, text: &str) {
-        let ledger = self.world.ledger();
-        let version = ledger.policy().await.unwrap().map_or(0, |in_force| in_force.version);
-        let policy = PolicyInForce {
-            text: text.to_owned(),
-            hash: Policy::parse(text).unwrap().hash().to_owned(),
-            author: "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned(),
-            at: self.world.now(),
-        };
-        assert!(ledger.save_policy(&policy, version).await.unwrap());
+        self.world.apply_policy(text, self.world.now()).await;
     }
 
     fn disables(&self) -> u64 {

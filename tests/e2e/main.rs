@@ -11,6 +11,7 @@ mod ledger;
 mod locks;
 mod notices;
 mod outage;
+mod program;
 mod run;
 mod scan;
 mod simulate;

@@ -30,12 +30,12 @@ use keytide_app::{
 use keytide_aws::{
     accounts::Accounts,
     disabler::{Disabler, DisablerRole},
-    ledger::{LedgerReader, PolicyInForce},
+    ledger::LedgerReader,
     member::{Members, RoleReach},
     queue::Queue,
     secrets::Secrets,
 };
-use keytide_core::{AccountId, policy::Policy};
+use keytide_core::AccountId;
 use keytide_local::{
     Fault, HOME_ACCOUNT, Service,
     slack::{SlackFault, SlackSim},
@@ -216,16 +216,6 @@ impl Company {
 
     fn baselines(&self) -> Vec<String> {
         self.said("for the first time")
-    }
-
-    pub(crate) async fn apply_policy(&self, text: &str, at: Timestamp) {
-        let policy = PolicyInForce {
-            text: text.to_owned(),
-            hash: Policy::parse(text).map_or_else(|_| "none".to_owned(), |policy| policy.hash().to_owned()),
-            author: "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned(),
-            at,
-        };
-        assert!(self.world.ledger().save_policy(&policy, 0).await.unwrap());
     }
 }
 
@@ -460,7 +450,7 @@ async fn a_begin_that_dies_before_the_queue_is_filled_is_taken_up_by_the_next() 
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_cannot_be_read_fails_the_whole_run_loudly_and_does_nothing() {
     let company = Company::new().await;
-    company.apply_policy("modes = \"enforce everything\"", company.world.now()).await;
+    company.world.apply_policy("modes = \"enforce everything\"", company.world.now()).await;
     tokio::time::sleep(100 * DAY).await;
     company.started().await;
     let done = company.drained().await;

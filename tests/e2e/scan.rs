@@ -1,18 +1,16 @@
 //! `keytide scan` and `keytide upcoming`: what one account holds, and what is coming, by the real program.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::OnceLock,
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use keytide_core::{AccountId, key, lifecycle::Exemption, owner};
+use keytide_app::decide::{Decide, compare};
+use keytide_aws::ledger::LedgerReader;
+use keytide_core::{AccountId, key, lifecycle::Exemption, owner, policy::Policy};
 use keytide_local::{Fault, KeyStatus, Service};
-use keytide_tests::{build, runtime_api::RuntimeApi};
+use keytide_tests::runtime_api::RuntimeApi;
 use serde_json::Value;
 
+use crate::program::{self, Ran};
 use crate::world::{ALICE, KEY, PROD, World};
 
 /// What AWS's policy `SecurityAudit` allows of IAM, as far as anything here asks for it.
@@ -30,11 +28,6 @@ const READS: [&str; 7] = [
 const OLD: &str = "AKIATIDEWATERBOLD001";
 const SPARE: &str = "AKIATIDEWATERBOSPARE";
 
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build::program("keytide", "dev").unwrap())
-}
-
 fn days_before(now: Timestamp, days: i64) -> Timestamp {
     now.checked_sub(SignedDuration::from_hours(days * 24 + 1)).unwrap()
 }
@@ -47,32 +40,12 @@ struct Served {
     credentials: Vec<(&'static str, String)>,
 }
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        assert!(!self.stderr.contains("this is a bug"), "{}", self.stderr);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
-    }
-}
-
 impl Served {
     /// Alice with a young key and her tags; bo with an old key and a spare one, and no tags; root with a key.
     async fn new(story: &str, actions: &[&str]) -> Self {
         let world = World::new().await;
         let api = RuntimeApi::start(world.aws.clone(), world.slack.clone()).await.unwrap();
-        let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scan").join(story);
-        let _ = std::fs::remove_dir_all(&here);
-        std::fs::create_dir_all(&here).unwrap();
+        let here = program::folder("scan", story);
         let (iam, now) = (world.aws.iam(), world.aws.now());
         iam.delete_access_key(PROD, KEY).unwrap();
         iam.add_access_key(PROD, "alice", KEY, days_before(now, 70), KeyStatus::Active).unwrap();
@@ -109,23 +82,9 @@ impl Served {
     }
 
     async fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .current_dir(&self.here)
-            .env_clear()
-            .stdin(Stdio::null())
-            .env("HOME", &self.here)
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", self.api.slack_url().replace("/slack/api/", "/aws"));
+        let mut command = program::command_in(&self.api, &self.here, arguments);
         command.envs(self.credentials.iter().map(|(name, value)| (name, value)));
-        let Output { status, stdout, stderr } =
-            tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        Ran {
-            code: status.code().unwrap(),
-            stdout: String::from_utf8(stdout).unwrap(),
-            stderr: String::from_utf8(stderr).unwrap(),
-        }
+        program::run(command).await
     }
 
     fn called(&self) -> BTreeSet<&'static str> {
@@ -147,6 +106,11 @@ async fn with_read_only_credentials_everything_is_read_and_nothing_is_written() 
     let mut served = Served::new("read-only", &SECURITY_AUDIT).await;
     let ran = served.run(&["scan"]).await.expect(0);
     assert_eq!(served.called(), BTreeSet::from(READS), "no call that changes anything");
+    assert_eq!(
+        served.world.aws.calls().count(Service::Sts, "GetCallerIdentity"),
+        1,
+        "who we are is asked once"
+    );
     for part in [
         &format!("Account {PROD}: 3 access keys of 2 users"),
         "assumed-role/auditor/ada",
@@ -434,10 +398,11 @@ async fn what_is_coming_is_said_by_date_and_no_account_is_asked() {
 
     // Under the policy in force.
     let text = format!("[modes]\nenforce = [\"{PROD}\"]\n");
-    let hash = keytide_core::policy::Policy::parse(&text).unwrap().hash().to_owned();
-    let in_force =
-        keytide_aws::ledger::PolicyInForce { text, hash: hash.clone(), author: "x".to_owned(), at: now };
-    assert!(ledger.save_policy(&in_force, 0).await.unwrap());
+    let policy = Policy::parse(&text).unwrap();
+    let hash = policy.hash().to_owned();
+    let comparison = compare(&LedgerReader::of(&ledger), &policy, now).await.unwrap();
+    let decide = Decide::new(ledger.clone(), "arn:aws:iam::1:role/x".to_owned());
+    decide.apply_policy(&text, &policy, &comparison, now).await.unwrap();
     home.world.aws.calls().restart();
     let answer = home
         .run(&[&["upcoming", "--format", "json", "--account", PROD], &table[..]].concat())

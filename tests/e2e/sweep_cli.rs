@@ -3,8 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::OnceLock,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,12 +16,10 @@ use keytide_core::{
     policy::Mode,
 };
 use keytide_local::{HOME_ACCOUNT, KeyStatus, Service};
-use keytide_tests::{
-    build,
-    runtime_api::{RuntimeApi, time_of_day},
-};
+use keytide_tests::runtime_api::{RuntimeApi, time_of_day};
 
-use crate::world::{ALICE, CHANNEL, EXTERNAL_ID, KEY, PROD, TOKEN, World};
+use crate::program::{self, Ran};
+use crate::world::{ALICE, EXTERNAL_ID, KEY, PROD, World};
 
 const OLD: &str = "AKIATIDEWATERBOB0080";
 const REASON: &str = "the vendor rotates it in June";
@@ -40,39 +36,12 @@ const WRITES: [&str; 9] = [
     "CreateAccessKey",
 ];
 
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build::program("keytide", "dev").unwrap())
-}
-
 fn account() -> AccountId {
     PROD.parse().unwrap()
 }
 
 fn days_ago(days: i64) -> Timestamp {
     time_of_day().checked_sub(SignedDuration::from_hours(days * 24)).unwrap()
-}
-
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        assert!(!self.stderr.contains("this is a bug"), "{}", self.stderr);
-        self
-    }
-
-    fn says(self, parts: &[&str]) -> Self {
-        let all = format!("{}{}", self.stdout, self.stderr);
-        for part in parts {
-            assert!(all.contains(part), "{part:?} is missing in\n{all}");
-        }
-        self
-    }
 }
 
 /// A company whose AWS and Slack are at an address; bob has a key of 80 days.
@@ -93,37 +62,15 @@ impl Served {
         let disabler = ["iam:UpdateAccessKey", "iam:ListAccessKeys"];
         iam.add_role(PROD, "keytide-disabler", Some(EXTERNAL_ID), &disabler).unwrap();
         let api = RuntimeApi::start(world.aws.clone(), world.slack.clone()).await.unwrap();
-        let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sweep-cli").join(story);
-        let _ = fs::remove_dir_all(&here);
-        fs::create_dir_all(&here).unwrap();
+        let here = program::folder("sweep-cli", story);
         world.aws.calls().restart();
         Self { world, api, here }
     }
 
     async fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .current_dir(&self.here)
-            .env_clear()
-            .stdin(Stdio::null())
-            .env("HOME", &self.here)
-            .env("USER", "bruno")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", self.api.slack_url().replace("/slack/api/", "/aws"))
-            .env("AWS_ACCESS_KEY_ID", HOME_ACCOUNT)
-            .env("AWS_SECRET_ACCESS_KEY", "local")
-            .env("KEYTIDE_SLACK_URL", self.api.slack_url())
-            .env("KEYTIDE_SLACK_TOKEN", TOKEN)
-            .env("KEYTIDE_CHANNEL", CHANNEL);
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let ran = Ran {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        };
-        assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN), "the token is never shown");
-        ran
+        let mut command = program::command_of_owner(&self.api, &self.here, arguments);
+        command.env("USER", "bruno");
+        program::run(command).await
     }
 
     /// A sweep of the one account, over the table.

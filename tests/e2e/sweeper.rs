@@ -110,7 +110,7 @@ async fn the_sweeper_disables_a_key_on_its_day_tells_of_it_and_does_it_once() {
     company.world.aws.iam().delete_access_key(PROD, KEY).unwrap();
     let born = days_before(today, 91).checked_sub(SignedDuration::from_hours(1)).unwrap();
     company.world.aws.iam().add_access_key(PROD, "alice", OLD_KEY, born, KeyStatus::Active).unwrap();
-    company.apply_policy(&format!("[modes]\nenforce = [\"{PROD}\"]\n"), days_before(today, 30)).await;
+    company.world.apply_policy(&format!("[modes]\nenforce = [\"{PROD}\"]\n"), days_before(today, 30)).await;
     // The baseline twenty days ago, notices ten and five days ago, in the process: a program has the machine's clock.
     for (days, told) in [(20, 0), (10, 1), (5, 1)] {
         let at = days_before(today, days);

@@ -13,10 +13,16 @@ use keytide_app::{
 };
 use keytide_aws::{
     directory::{Directory, ReaderRole},
-    ledger::{History, Ledger, Place},
+    ledger::{Change, History, Ledger, Place, PolicyInForce, Recorded},
     secrets::Secrets,
 };
-use keytide_core::AccountNames;
+use keytide_core::{
+    AccountNames,
+    alert::for_decision,
+    decision::{Decided, Decision},
+    fact::{Fact, FactBody},
+    policy::Policy,
+};
 use keytide_local::{
     KeyStatus, LocalAws,
     slack::{Person, SlackSim},
@@ -82,6 +88,24 @@ impl World {
         world.ledger().create_table().await.unwrap();
         world.aws.calls().restart();
         world
+    }
+
+    /// Puts a policy in force over whatever is, as a person does; but one that this version cannot read too, as a
+    /// newer one may have done.
+    pub(crate) async fn apply_policy(&self, text: &str, at: Timestamp) {
+        let ledger = self.ledger();
+        let version = ledger.policy().await.unwrap().map_or(0, |in_force| in_force.version);
+        let author = "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned();
+        let hash = Policy::parse(text).map_or_else(|_| "none".to_owned(), |policy| policy.hash().to_owned());
+        let what = Decided::PolicyApplied { old_hash: None, new_hash: hash.clone(), changes: Vec::new() };
+        let decision = Decision { author: author.clone(), at, what };
+        let id = decision.fact_id();
+        let messages = for_decision(&id, &decision).deliveries(&id, at);
+        let body = FactBody::Decided { decision: Box::new(decision) };
+        let fact = Fact { id, recorded_at: at, body, untold: None };
+        let policy = PolicyInForce { text: text.to_owned(), hash, author, at };
+        let written = ledger.decide(Change::Policy(&policy), version, &fact, &messages[0]).await.unwrap();
+        assert_eq!(written, Recorded::Written);
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     end::{DigestEnd, End},
-    outcome::{DisabledRow, FindingRow, HeldRow, Outcome, Rows, UpcomingRow},
+    outcome::{DisabledRow, FindingRow, Outcome, Rows},
 };
 use crate::{
     Invocation,

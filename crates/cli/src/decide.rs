@@ -182,24 +182,26 @@ fn told(output: &mut Output, decided: Result<Decision, DecideError>) -> Result<E
     }
 }
 
-pub(crate) async fn halt(
-    args: &ReasonArgs,
-    environment: Environment,
-    now: Timestamp,
-    output: &mut Output,
-) -> Result<Ended, Trouble> {
-    let desk = open(&args.ledger, &environment, now, output).await?;
-    told(output, desk.decide().halt(&args.reason, now).await)
+/// What a reason alone decides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Disabling {
+    Halt,
+    Resume,
 }
 
-pub(crate) async fn resume(
+pub(crate) async fn halt_or_resume(
+    disabling: Disabling,
     args: &ReasonArgs,
     environment: Environment,
     now: Timestamp,
     output: &mut Output,
 ) -> Result<Ended, Trouble> {
     let desk = open(&args.ledger, &environment, now, output).await?;
-    told(output, desk.decide().resume(&args.reason, now).await)
+    let decided = match disabling {
+        Disabling::Halt => desk.decide().halt(&args.reason, now).await,
+        Disabling::Resume => desk.decide().resume(&args.reason, now).await,
+    };
+    told(output, decided)
 }
 
 pub(crate) async fn approve(
@@ -301,9 +303,7 @@ pub(crate) async fn try_policy(
 ) -> Result<Ended, Trouble> {
     let (_, policy) = policy::read_with_text(&args.file, output)?;
     let desk = open(&args.ledger, &environment, now, output).await?;
-    let reader = LedgerReader::of(&desk.ledger);
-    let comparison = compare(&reader, &policy, now).await.map_err(|failure| failed(&failure))?;
-    print_comparison(output, &comparison, &policy);
+    compared(&desk, &policy, now, output).await?;
     output.line("Nothing was stored; `keytide policy apply` puts it in force.");
     Ok(Ended::Done)
 }
@@ -326,9 +326,7 @@ pub(crate) async fn apply_policy(
         )));
     }
     let desk = open(ledger, &environment, now, output).await?;
-    let reader = LedgerReader::of(&desk.ledger);
-    let comparison = compare(&reader, &policy, now).await.map_err(|failure| failed(&failure))?;
-    print_comparison(output, &comparison, &policy);
+    let comparison = compared(&desk, &policy, now, output).await?;
     if !yes {
         if !io::stdin().is_terminal() {
             output.remark(
@@ -342,6 +340,19 @@ pub(crate) async fn apply_policy(
         }
     }
     told(output, desk.decide().apply_policy(&text, &policy, &comparison, now).await)
+}
+
+/// Says what a policy would change for today's keys.
+async fn compared(
+    desk: &Desk,
+    policy: &Policy,
+    now: Timestamp,
+    output: &mut Output,
+) -> Result<Comparison, Trouble> {
+    let reader = LedgerReader::of(&desk.ledger);
+    let comparison = compare(&reader, policy, now).await.map_err(|failure| failed(&failure))?;
+    print_comparison(output, &comparison, policy);
+    Ok(comparison)
 }
 
 fn print_comparison(output: &mut Output, comparison: &Comparison, policy: &Policy) {

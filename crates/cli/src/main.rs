@@ -127,8 +127,12 @@ fn run(
         Command::Ingest(args) => in_runtime(ingest::run(args, environment, now, output)),
         Command::Ledger(command) => in_runtime(ledger::run(command, now, output)),
         Command::Sweep(args) => in_runtime(sweep::run(args, environment, now, output)),
-        Command::Halt(args) => in_runtime(decide::halt(args, environment, now, output)),
-        Command::Resume(args) => in_runtime(decide::resume(args, environment, now, output)),
+        Command::Halt(args) => {
+            in_runtime(decide::halt_or_resume(decide::Disabling::Halt, args, environment, now, output))
+        }
+        Command::Resume(args) => {
+            in_runtime(decide::halt_or_resume(decide::Disabling::Resume, args, environment, now, output))
+        }
         Command::Approve(args) => in_runtime(decide::approve(args, environment, now, output)),
         Command::Exempt(command) => in_runtime(decide::exempt(command, environment, now, output)),
         Command::Policy(PolicyCommand::Try(args)) => {

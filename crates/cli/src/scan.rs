@@ -39,7 +39,7 @@ use crate::{
     Ended, Trouble,
     args::{LedgerArgs, LedgerChoice},
     output::{Output, counted, safe_json, shown},
-    store,
+    store::{self, Aws},
 };
 
 /// So long the credential report is waited for. It takes seconds; without it, root's keys stay unknown.
@@ -161,11 +161,10 @@ pub(crate) async fn run(args: &ScanArgs, now: Timestamp, output: &mut Output) ->
         region: args.region.clone(),
     };
     let aws = store::open_aws(&way_in).await?;
-    let config = patient(&aws.config);
-    let (account, caller) = who(&config).await?;
+    let (account, caller) = who(&aws)?;
     output.remark(&format!("keytide: reading account {account} as {}; nothing is written", aws.words));
 
-    let inventory = Inventory::direct(&config, &account);
+    let inventory = Inventory::direct(&patient(&aws.config), &account);
     let progress = Progress::default();
     let answers = showing(&progress, read(&inventory, now, &progress)).await;
     let answers = answers.map_err(|failure| nothing_read(&failure, &caller))?;
@@ -212,16 +211,11 @@ fn patient(config: &SdkConfig) -> SdkConfig {
 }
 
 /// The account and the ARN that the credentials are of.
-async fn who(config: &SdkConfig) -> Result<(AccountId, String), Trouble> {
-    let identity = aws_sdk_sts::Client::new(config).get_caller_identity().send().await;
-    let identity = identity.map_err(|error| {
-        let failure = Failure::of("sts:GetCallerIdentity", &error);
-        Trouble::Usage(format!("scan: {}", shown(&failure.to_string(), 600)))
-    })?;
-    let account = AccountId::parse(identity.account().unwrap_or_default()).map_err(|error| {
+fn who(aws: &Aws) -> Result<(AccountId, String), Trouble> {
+    let account = AccountId::parse(aws.account.as_deref().unwrap_or_default()).map_err(|error| {
         Trouble::Failed(format!("scan: sts:GetCallerIdentity names no account: {error}; try again"))
     })?;
-    Ok((account, shown(identity.arn().unwrap_or("somebody without a name"), 200)))
+    Ok((account, shown(aws.arn.as_deref().unwrap_or("somebody without a name"), 200)))
 }
 
 /// Reads the account. A failure of one part is told beside the rest; without anybody's keys there is none.

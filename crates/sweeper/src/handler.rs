@@ -8,6 +8,7 @@ use keytide_app::{
     run::{Begun, DigestEnd, Runs, Task},
 };
 use keytide_aws::queue::Queue;
+use keytide_function::metrics;
 use keytide_slack::Post;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
@@ -76,7 +77,7 @@ impl<P: Post + 'static> Handler<P> {
     async fn begin(&self, invocation: &Invocation) -> Result<Value, Failed> {
         let begun = Box::pin(self.runs.begin(invocation)).await;
         observe::log_begin(&begun);
-        observe::write(&observe::begin_metrics(&begun, invocation.now()));
+        metrics::write(&observe::begin_metrics(&begun, invocation.now()));
         match begun {
             Err(error) => Err(Failed::Run(error.to_string())),
             Ok(Begun::Ended { end, .. }) => match end.digest {
@@ -102,7 +103,7 @@ impl<P: Post + 'static> Handler<P> {
                 failures.push(json!({"itemIdentifier": record.id}));
             }
             report.log(record);
-            observe::write(&report.metrics(invocation.now()));
+            metrics::write(&report.metrics(invocation.now()));
         }
         json!({"batchItemFailures": failures})
     }

@@ -7,10 +7,10 @@
 //! dozen times (a credential report being made, an account held by another sweep): the queue's dead letters
 //! begin after 20.
 //!
-//! Thin on purpose: what is done is [`keytide_app::run`] and [`keytide_app::sweep`]. Here is what a function
-//! adds:
+//! Thin on purpose: what is done is [`keytide_app::run`] and [`keytide_app::sweep`], and what every function needs
+//! is [`keytide_function`]. Here is what this one adds:
 //!
-//! - [`config`]: the environment, judged whole.
+//! - [`config`]: what it alone is told.
 //! - [`records`]: what an invocation asks for.
 //! - [`handler`]: one invocation, within its time.
 //! - [`observe`]: the log and the metrics.
@@ -22,8 +22,8 @@ mod records;
 
 use std::{process::ExitCode, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use jiff::{SignedDuration, Timestamp};
+use aws_config::SdkConfig;
+use jiff::SignedDuration;
 use keytide_app::{
     TokenSource,
     deliver::{Deliver, DeliverSettings},
@@ -39,77 +39,58 @@ use keytide_aws::{
     secrets::Secrets,
 };
 use keytide_core::alert::AlertRules;
+use keytide_function::{Bounds, Settings, sdk_config, time_of_day};
 use keytide_slack::{Slack, WebApi, WebApiError};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{config::Config, handler::Handler};
 
 /// A session in an account lasts at least as long as an invocation may.
 const SESSION_LEFT: SignedDuration = SignedDuration::from_mins(15);
 
-/// Whatever keeps the function from starting is logged whole, and the process ends: Lambda reports it, and
-/// the messages stay on the queue.
+/// Bounds are wider than the watcher's: an invocation has a quarter of an hour.
+const BOUNDS: Bounds = Bounds {
+    connect: Duration::from_secs(2),
+    attempt: Duration::from_secs(10),
+    call: Duration::from_secs(30),
+    attempts: 4,
+};
+
 fn main() -> ExitCode {
-    let config = Config::from_env(environment);
-    log_to_stdout(config.as_ref().map_or(LevelFilter::INFO, |config| config.log_level));
-    log_panics();
-    let config = match config {
-        Ok(config) => config,
-        Err(problems) => {
-            tracing::error!(%problems, "keytide-sweeper cannot start");
-            return ExitCode::FAILURE;
-        }
-    };
-    // One thread: a sweep waits for the network nearly all of its time.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "keytide-sweeper cannot start: there is no async runtime");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(serve(&config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = chain(error.as_ref()), "keytide-sweeper ends");
-            ExitCode::FAILURE
-        }
-    }
+    keytide_function::start("keytide-sweeper", Config::read, serve)
 }
 
 /// Sets everything up once, and answers invocations until Lambda ends the process.
-async fn serve(config: &Config) -> Result<(), lambda_runtime::Error> {
-    let handler = handler(config, &sdk_config(config).await)?;
+async fn serve(settings: &Settings, config: &Config) -> Result<(), lambda_runtime::Error> {
+    let handler = handler(settings, config, &sdk_config(settings, BOUNDS).await)?;
     let handler = &handler;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| handler.handle(event, time_of_day())))
         .await
 }
 
-fn handler(config: &Config, aws: &SdkConfig) -> Result<Handler<WebApi>, WebApiError> {
+fn handler(settings: &Settings, config: &Config, aws: &SdkConfig) -> Result<Handler<WebApi>, WebApiError> {
     let reach = RoleReach {
-        partition: config.partition.clone(),
-        name: config.roles.reader.clone(),
-        external_id: Some(config.external_id.clone()),
+        partition: settings.partition.clone(),
+        name: settings.roles.reader.clone(),
+        external_id: Some(settings.external_id.clone()),
         session_name: "keytide-sweeper".to_owned(),
     };
     let role = DisablerRole {
-        partition: config.partition.clone(),
-        name: config.roles.disabler.clone(),
-        external_id: Some(config.external_id.clone()),
+        partition: settings.partition.clone(),
+        name: settings.roles.disabler.clone(),
+        external_id: Some(settings.external_id.clone()),
     };
-    let ledger = Ledger::new(aws, config.table.as_str());
-    let web = WebApi::new(&config.slack_url)?;
+    let ledger = Ledger::new(aws, settings.table.as_str());
+    let web = WebApi::new(&settings.slack_url)?;
     let deliver = || {
-        let settings = DeliverSettings {
-            accounts: config.names.clone(),
-            rules: AlertRules { own_roles: config.roles.clone(), ..AlertRules::default() },
-            ..DeliverSettings::for_channel(config.channel.as_str())
+        let deliveries = DeliverSettings {
+            accounts: settings.names.clone(),
+            rules: AlertRules { own_roles: settings.roles.clone(), ..AlertRules::default() },
+            ..DeliverSettings::for_channel(settings.channel.as_str())
         };
-        let token = TokenSource::secret(Secrets::new(aws), config.slack_secret.clone());
-        Deliver::new(ledger.clone(), Slack::new(web.clone()), token, settings)
+        let token = TokenSource::secret(Secrets::new(aws), settings.slack_secret.clone());
+        Deliver::new(ledger.clone(), Slack::new(web.clone()), token, deliveries)
     };
     let members = Members::new(aws, reach).adaptive().time_left(SESSION_LEFT);
     let sweep = Sweep::new(
@@ -127,65 +108,7 @@ fn handler(config: &Config, aws: &SdkConfig) -> Result<Handler<WebApi>, WebApiEr
         include: config.include.clone(),
         exclude: config.exclude.clone(),
     };
-    let queue = Queue::new(aws, config.queue_url.as_str());
+    let queue = Queue::new(aws, settings.queue_url.as_str());
     let runs = Runs::new(ledger.clone(), sweep, deliver(), queue.clone(), choice);
     Ok(Handler::new(runs, queue))
-}
-
-/// AWS as the function's own role.
-async fn sdk_config(config: &Config) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .operation_attempt_timeout(Duration::from_secs(10))
-        .operation_timeout(Duration::from_secs(30))
-        .build();
-    // Pinned: a new version of the SDK's habits is taken on purpose.
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(Region::new(config.region.clone()))
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(4))
-        .load()
-        .await
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place that reads this program's configuration")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place, once per invocation, where time comes from")]
-fn time_of_day() -> Timestamp {
-    Timestamp::now()
-}
-
-/// JSON lines on stdout. The level is keytide's own: the libraries under it stay at warnings, since what
-/// they say below (requests, answers, payloads) holds what must never be logged.
-fn log_to_stdout(level: LevelFilter) {
-    let levels = Targets::new()
-        .with_default(LevelFilter::WARN.min(level))
-        .with_target("keytide", level)
-        // Its one span at this level carries the invocation's id into every line.
-        .with_target("lambda_runtime::layers", LevelFilter::INFO);
-    let lines = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(std::io::stdout);
-    tracing_subscriber::registry().with(lines).with(levels).init();
-}
-
-/// A panic becomes a line of the log that says where, and not what: its text may quote what others wrote.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a panic: a bug in keytide, please report it");
-    }));
-}
-
-/// An error with its sources.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -3,11 +3,12 @@
 //!
 //! Never logged, at any level: the token and every other secret, whole bodies, the text of a panic.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use keytide_app::run::{Again, BeginError, Begun, DigestEnd, Done, End, Outcome};
-use serde_json::{Map, Value, json};
+use keytide_function::metrics::document;
+use serde_json::json;
 
 use crate::records::Record;
 
@@ -267,37 +268,10 @@ pub(crate) fn begin_metrics(begun: &Result<Begun, BeginError>, at: Timestamp) ->
     lines
 }
 
-/// The namespace of all of keytide's metrics.
-const NAMESPACE: &str = "Keytide";
-
-/// One document of the embedded metric format. What is counted without a dimension is counted even where it
-/// is 0, so that an alarm sees the difference to silence.
-fn document(at: Timestamp, dimension: Option<(&str, &str)>, metrics: &[(&str, &str, Value)]) -> String {
-    let definitions: Vec<Value> =
-        metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
-    let dimensions: Vec<&str> = dimension.iter().map(|(name, _)| *name).collect();
-    let directive = json!({"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": definitions});
-    let mut root = Map::new();
-    let about = json!({"Timestamp": at.as_millisecond(), "CloudWatchMetrics": [directive]});
-    root.insert("_aws".to_owned(), about);
-    root.extend(dimension.map(|(name, value)| (name.to_owned(), json!(value))));
-    root.extend(metrics.iter().map(|(name, _, value)| ((*name).to_owned(), value.clone())));
-    Value::Object(root).to_string()
-}
-
-/// Writes lines where Lambda takes them from. Each is written whole, so that none is torn by another.
-pub(crate) fn write(lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
-    let mut all = lines.join("\n");
-    all.push('\n');
-    // Were it to fail, nobody could be told; the message's own line, through tracing, has the same fate.
-    let _ = std::io::stdout().lock().write_all(all.as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, Value};
+
     use super::*;
 
     fn at() -> Timestamp {

@@ -8,6 +8,7 @@ use keytide_app::{
     Invocation,
     watch::{Incoming, Watch, WatchError, Watched},
 };
+use keytide_function::metrics;
 use keytide_slack::Post;
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
@@ -95,7 +96,7 @@ impl<P: Post + 'static> Handler<P> {
         }
         let response = batch::response(failed.map(|(message, _)| message));
         let reports: Vec<Report> = worked.into_iter().map(|(_, report, _)| report).collect();
-        observe::write(&observe::metrics(&reports, invocation.now()));
+        metrics::write(&observe::metrics(&reports, invocation.now()));
         Ok(response)
     }
 }

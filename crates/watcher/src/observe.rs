@@ -3,7 +3,7 @@
 //! Never logged, at any level: the token and every other secret, whole bodies, the text of a panic (it may
 //! quote a body). An event's own texts, which others wrote, appear only as JSON fields.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keytide_app::watch::{Record, WatchError, Watched};
@@ -12,7 +12,8 @@ use keytide_core::{
     delivery::Recipient,
     fact::FactBody,
 };
-use serde_json::{Map, Value, json};
+use keytide_function::metrics::document;
+use serde_json::json;
 
 use crate::batch::{Ended, Message};
 
@@ -200,9 +201,6 @@ fn causes(error: &WatchError) -> Vec<&'static str> {
     }
 }
 
-/// The namespace of all of keytide's metrics.
-const NAMESPACE: &str = "Keytide";
-
 /// So many values a metric may have in one document (the specification of the embedded metric format).
 const MOST_VALUES: usize = 100;
 
@@ -244,31 +242,11 @@ fn tally(words: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, u6
     tally
 }
 
-fn document(at: Timestamp, dimension: Option<(&str, &str)>, metrics: &[(&str, &str, Value)]) -> String {
-    let definitions: Vec<Value> =
-        metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
-    let dimensions: Vec<&str> = dimension.iter().map(|(name, _)| *name).collect();
-    let directive = json!({"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": definitions});
-    let mut root = Map::new();
-    let about = json!({"Timestamp": at.as_millisecond(), "CloudWatchMetrics": [directive]});
-    root.insert("_aws".to_owned(), about);
-    root.extend(dimension.map(|(name, value)| (name.to_owned(), json!(value))));
-    root.extend(metrics.iter().map(|(name, _, value)| ((*name).to_owned(), value.clone())));
-    Value::Object(root).to_string()
-}
-
-/// Writes lines where Lambda takes them from. Each is written whole, so that none is torn by another.
-pub(crate) fn write(lines: &[String]) {
-    let mut all = lines.join("\n");
-    all.push('\n');
-    // Were it to fail, nobody could be told; the message's own line, through tracing, has the same fate.
-    let _ = std::io::stdout().lock().write_all(all.as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use keytide_app::deliver::{Cause, Undelivered};
     use keytide_aws::Failure;
+    use serde_json::Value;
 
     use super::*;
 

@@ -241,17 +241,14 @@ pub(super) fn compose(
             last_used: row.last_used,
             is_confirmed: row.is_confirmed,
         });
-        gather(&mut digest.held, &outcome.held, |row| (account.clone(), row.clone().into()));
+        gather(&mut digest.held, &outcome.held, |row| (account.clone(), row.clone()));
         gather(&mut digest.findings, &outcome.findings, |row| (account.clone(), row.clone().into()));
         gather(&mut digest.undelivered, &outcome.undelivered, |(key_id, cause)| {
             (account.clone(), key_id.clone(), cause.clone())
         });
         // By date before any is left out: the nearest are shown.
         digest.upcoming.beyond += outcome.upcoming.beyond;
-        digest
-            .upcoming
-            .rows
-            .extend(outcome.upcoming.rows.iter().map(|row| (account.clone(), row.clone().into())));
+        digest.upcoming.rows.extend(outcome.upcoming.rows.iter().map(|row| (account.clone(), row.clone())));
         digest.upcoming.rows.sort_by(|(_, left), (_, right)| left.cmp(right));
         let too_many = digest.upcoming.rows.len().saturating_sub(ROWS);
         digest.upcoming.rows.truncate(ROWS);

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use keytide_core::{
     AccountId,
     key::Key,
-    plan::{Finding, FindingKind, HeldBy, HeldDisable, News, Upcoming, UpcomingKind},
-    policy::Mode,
+    plan::{Finding, FindingKind, HeldDisable, News, Upcoming},
 };
 use serde::{Deserialize, Serialize};
 
@@ -76,11 +75,11 @@ pub struct Outcome {
     /// Keys disabled.
     pub disabled: Rows<DisabledRow>,
     /// Disables that something stopped.
-    pub held: Rows<HeldRow>,
+    pub held: Rows<HeldDisable>,
     /// What people should mend.
     pub findings: Rows<FindingRow>,
     /// What will be due.
-    pub upcoming: Rows<UpcomingRow>,
+    pub upcoming: Rows<Upcoming>,
     /// What could not be done about single keys, and why.
     pub undelivered: Rows<(String, String)>,
     /// Calls to IAM.
@@ -160,9 +159,9 @@ impl Outcome {
             new: born_since + found_late.count(),
             told: swept.told,
             disabled: Rows::kept(swept.disabled.iter().map(row).collect()),
-            held: Rows::kept(held.into_iter().map(HeldRow::from).collect()),
+            held: Rows::kept(held),
             findings: Rows::kept(plan.findings.iter().cloned().map(FindingRow::from).collect()),
-            upcoming: Rows::kept(upcoming.into_iter().map(UpcomingRow::from).collect()),
+            upcoming: Rows::kept(upcoming),
             undelivered: Rows::kept(of_keys.collect()),
             calls: swept.calls.values().sum(),
             ..Self::unread(&plan.account, "", at)
@@ -229,34 +228,12 @@ pub struct DisabledRow {
     pub is_confirmed: bool,
 }
 
-/// A [`HeldDisable`] that can be read back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldRow {
-    key_id: String,
-    user: String,
-    #[serde(with = "HeldByRow")]
-    by: HeldBy,
-}
-
-impl From<HeldDisable> for HeldRow {
-    fn from(HeldDisable { key_id, user, by }: HeldDisable) -> Self {
-        Self { key_id, user, by }
-    }
-}
-
-impl From<HeldRow> for HeldDisable {
-    fn from(HeldRow { key_id, user, by }: HeldRow) -> Self {
-        Self { key_id, user, by }
-    }
-}
-
-/// A [`Finding`] that can be read back.
+/// A [`Finding`] as it is stored: without the name of a user whom nobody knows, where a printed plan says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingRow {
     key_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<String>,
-    #[serde(with = "FindingKindRow")]
     what: FindingKind,
 }
 
@@ -272,63 +249,67 @@ impl From<FindingRow> for Finding {
     }
 }
 
-/// An [`Upcoming`] that can be read back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UpcomingRow {
-    on: Date,
-    key_id: String,
-    user: String,
-    #[serde(with = "UpcomingKindRow")]
-    what: UpcomingKind,
-}
+#[cfg(test)]
+mod tests {
+    use keytide_core::{
+        plan::{HeldBy, UpcomingKind},
+        policy::Mode,
+    };
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
 
-impl From<Upcoming> for UpcomingRow {
-    fn from(Upcoming { on, key_id, user, what }: Upcoming) -> Self {
-        Self { on, key_id, user, what }
+    use super::*;
+
+    /// That a row is stored in this form, which ledgers hold, and read back from it as it was.
+    fn stands<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(row: &T, stored: Value) {
+        assert_eq!(serde_json::to_value(row).unwrap(), stored);
+        assert_eq!(&serde_json::from_value::<T>(stored).unwrap(), row);
     }
-}
 
-impl From<UpcomingRow> for Upcoming {
-    fn from(UpcomingRow { on, key_id, user, what }: UpcomingRow) -> Self {
-        Self { on, key_id, user, what }
+    #[test]
+    fn rows_keep_the_form_that_ledgers_hold() {
+        let (key_id, user) = ("AKIATIDEWATERALICE01".to_owned(), "alice".to_owned());
+        for (by, stored) in [
+            (HeldBy::Mode(Mode::Notify), json!({"is": "mode", "detail": "notify"})),
+            (HeldBy::NoLicence, json!({"is": "no-licence"})),
+            (HeldBy::BreakGlass, json!({"is": "break-glass"})),
+            (HeldBy::Halt("an incident".to_owned()), json!({"is": "halt", "detail": "an incident"})),
+            (HeldBy::AccountCap { most: 2 }, json!({"is": "account-cap", "detail": {"most": 2}})),
+            (HeldBy::Hours("at nine".to_owned()), json!({"is": "hours", "detail": "at nine"})),
+            (HeldBy::NotSeen, json!({"is": "not-seen"})),
+            (HeldBy::PolicyChanged, json!({"is": "policy-changed"})),
+            (HeldBy::TagsUnknown, json!({"is": "tags-unknown"})),
+            (HeldBy::BornAhead, json!({"is": "born-ahead"})),
+            (HeldBy::Clock, json!({"is": "clock"})),
+            (HeldBy::OrganizationCap { most: 50 }, json!({"is": "organization-cap", "detail": {"most": 50}})),
+        ] {
+            let row = HeldDisable { key_id: key_id.clone(), user: user.clone(), by };
+            stands(&row, json!({"key_id": key_id, "user": user, "by": stored}));
+        }
+        for (what, stored) in [
+            (FindingKind::NoSlackId, json!({"is": "no-slack-id"})),
+            (
+                FindingKind::MalformedSlackId("@al".to_owned()),
+                json!({"is": "malformed-slack-id", "detail": "@al"}),
+            ),
+            (FindingKind::Tag("type".to_owned()), json!({"is": "tag", "detail": "type"})),
+            (FindingKind::BornAhead, json!({"is": "born-ahead"})),
+            (FindingKind::Unknown("its birth".to_owned()), json!({"is": "unknown", "detail": "its birth"})),
+            (FindingKind::Root, json!({"is": "root"})),
+        ] {
+            let finding = Finding { key_id: key_id.clone(), user: Some(user.clone()), what: what.clone() };
+            stands(&FindingRow::from(finding), json!({"key_id": key_id, "user": user, "what": stored}));
+            let finding = Finding { key_id: key_id.clone(), user: None, what };
+            stands(&FindingRow::from(finding), json!({"key_id": key_id, "what": stored}));
+        }
+        for (what, stored) in [
+            (UpcomingKind::Notice(76), json!({"notice": 76})),
+            (UpcomingKind::ExemptionEnds, json!("exemption-ends")),
+            (UpcomingKind::Disable, json!("disable")),
+        ] {
+            let on = "2026-06-09".parse().unwrap();
+            let row = Upcoming { on, key_id: key_id.clone(), user: user.clone(), what };
+            stands(&row, json!({"on": "2026-06-09", "key_id": key_id, "user": user, "what": stored}));
+        }
     }
-}
-
-// A plan is only ever written, by core's own types; what the digest needs of it is read back here. The
-// compiler holds these against core's definitions.
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "HeldBy", tag = "is", content = "detail", rename_all = "kebab-case")]
-enum HeldByRow {
-    Mode(Mode),
-    NoLicence,
-    BreakGlass,
-    Halt(String),
-    AccountCap { most: u32 },
-    Hours(String),
-    NotSeen,
-    PolicyChanged,
-    TagsUnknown,
-    BornAhead,
-    Clock,
-    OrganizationCap { most: u32 },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "FindingKind", tag = "is", content = "detail", rename_all = "kebab-case")]
-enum FindingKindRow {
-    NoSlackId,
-    MalformedSlackId(String),
-    Tag(String),
-    BornAhead,
-    Unknown(String),
-    Root,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "UpcomingKind", rename_all = "kebab-case")]
-enum UpcomingKindRow {
-    Notice(u32),
-    ExemptionEnds,
-    Disable,
 }

@@ -242,12 +242,6 @@ impl Ledger {
         found.into_iter().map(|item| Ok(items::decode::<Approval>(item)?.value.plan)).collect()
     }
 
-    /// Approves a plan.
-    pub async fn approve(&self, account: &AccountId, approval: &Approval) -> Result<(), Failure> {
-        let expires = Some(items::seconds_after(approval.at, APPROVAL_KEPT));
-        self.put_document(&format!("APPROVAL#{account}"), &approval.plan, approval, expires).await
-    }
-
     /// The policy in force, read consistently; `None`: the built-in one.
     pub async fn policy(&self) -> Result<Option<Versioned<PolicyInForce>>, Failure> {
         self.document("POLICY", "CURRENT").await
@@ -258,15 +252,6 @@ impl Ledger {
         let mut found = self.query_partition("POLICY").await?;
         found.retain(|item| items::text(item, "sk").is_some_and(|sort| sort.starts_with("APPLIED#")));
         found.into_iter().map(|item| Ok(items::decode::<PolicyInForce>(item)?.value)).collect()
-    }
-
-    /// Puts a policy into force over the version read, and keeps it among the earlier ones; `false` where
-    /// somebody was faster.
-    pub async fn save_policy(&self, policy: &PolicyInForce, over_version: u64) -> Result<bool, Failure> {
-        // Kept first: a policy in force that is not among the kept ones would be worse than the reverse.
-        self.put_document("POLICY", &format!("APPLIED#{}", policy.at), policy, None).await?;
-        let item = items::encode_at("POLICY", "CURRENT", policy, over_version + 1)?;
-        self.put_over(item, over_version, "the policy in force").await
     }
 
     /// Counts one more disable on this date, unless `most` is reached: `false` then. It is counted before it is

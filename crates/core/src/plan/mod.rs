@@ -139,7 +139,7 @@ pub struct PlannedDisable {
 }
 
 /// A disable that something stops.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldDisable {
     /// The access key's id.
     pub key_id: String,
@@ -150,7 +150,7 @@ pub struct HeldDisable {
 }
 
 /// What stops a disable.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "is", content = "detail", rename_all = "kebab-case")]
 pub enum HeldBy {
     /// The account's mode.
@@ -197,7 +197,7 @@ pub struct Finding {
 }
 
 /// What should be mended.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "is", content = "detail", rename_all = "kebab-case")]
 pub enum FindingKind {
     /// The user has no tag `slack-id`.
@@ -215,7 +215,7 @@ pub enum FindingKind {
 }
 
 /// Something that will be due, if nothing changes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Upcoming {
     /// On which UTC date.
     pub on: Date,
@@ -228,7 +228,7 @@ pub struct Upcoming {
 }
 
 /// What will be due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpcomingKind {
     /// The notice at this age, in days.

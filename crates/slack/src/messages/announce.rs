@@ -71,6 +71,18 @@ fn on(at: Timestamp) -> Markup {
     say(" on ").word(&words::when(at))
 }
 
+fn because(reason: &str) -> Markup {
+    say(", because: ").code(reason, LONG)
+}
+
+fn what_follows() -> Markup {
+    Markup::new().bold("What follows:")
+}
+
+fn warning(title: String, sentence: Markup, fields: Vec<Markup>, next: Markup) -> Message {
+    Draft { title, sentence, fields, next: vec![next], ..Draft::default() }.message(Severity::Warning)
+}
+
 fn if_unknown() -> Markup {
     Markup::new().bold("Next:").say(
         " nothing, if you know of this. If not, ask its author now: this decides which keys are told of and disabled.",
@@ -124,19 +136,15 @@ pub fn exemption_added(
     exemption: &Exemption,
     accounts: &AccountNames,
 ) -> Message {
+    let exempted = Exempted { account, key_id, user, exemption, accounts };
     let until = day_and_distance(utc_date(exemption.until), utc_date(exemption.granted_at));
     let sentence = by(&exemption.author)
-        .say(" exempted access key ")
-        .code(key_id, KEY_ID)
-        .say(" of ")
-        .code(user, NAME)
-        .say(" in ")
-        .then(words::account(accounts, account))
+        .say(" exempted ")
+        .then(exempted.key())
         .say(" from being disabled until ")
         .word(&until)
-        .then(say(", because: "))
-        .code(&exemption.reason, LONG);
-    exemption_draft("Access key exempted", sentence, account, key_id, user, exemption, accounts, if_unknown())
+        .then(because(&exemption.reason));
+    exempted.message("Access key exempted", sentence, if_unknown())
 }
 
 /// A key is not exempt any more, before its exemption ended by itself.
@@ -149,93 +157,79 @@ pub fn exemption_removed(
     accounts: &AccountNames,
     at: Timestamp,
 ) -> Message {
+    let exempted = Exempted { account, key_id, user, exemption, accounts };
     let sentence = by(author)
-        .say(" took back the exemption of access key ")
-        .code(key_id, KEY_ID)
-        .say(" of ")
-        .code(user, NAME)
-        .say(" in ")
-        .then(words::account(accounts, account))
+        .say(" took back the exemption of ")
+        .then(exempted.key())
         .then(on(at))
-        .say(", because: ")
-        .code(reason, LONG)
+        .then(because(reason))
         .say(". From now on the rules hold for it as for any other key.");
-    let next = Markup::new()
-        .bold("What follows:")
+    let next = what_follows()
         .say(" once it is old enough, ")
         .then(sweep::notice_and_dates())
         .say("; it is disabled where the account is in enforce.");
-    exemption_draft("Exemption taken back", sentence, account, key_id, user, exemption, accounts, next)
+    exempted.message("Exemption taken back", sentence, next)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the two messages differ in their words alone")]
-fn exemption_draft(
-    what: &'static str,
-    sentence: Markup,
-    account: &AccountId,
-    key_id: &str,
-    user: &str,
-    exemption: &Exemption,
-    accounts: &AccountNames,
-    next: Markup,
-) -> Message {
-    Draft {
-        title: format!(
-            "{what}: {} of {} ({})",
-            plain(&sweep::tail(key_id), 20),
-            plain(user, 50),
-            plain(accounts.label(account), 30)
-        ),
-        sentence,
-        fields: vec![
-            field("Key id", Markup::new().code(key_id, KEY_ID)),
-            field("Granted by", by(&exemption.author)),
-            field("Granted on", Markup::new().word(&words::when(exemption.granted_at))),
-            field("Until", Markup::new().word(&words::when(exemption.until))),
-            field("Reason", Markup::new().code(&exemption.reason, LONG)),
-        ],
-        next: vec![next],
-        ..Draft::default()
+/// An exemption, and the key that it is of.
+struct Exempted<'a> {
+    account: &'a AccountId,
+    key_id: &'a str,
+    user: &'a str,
+    exemption: &'a Exemption,
+    accounts: &'a AccountNames,
+}
+
+impl Exempted<'_> {
+    fn key(&self) -> Markup {
+        say("access key ")
+            .code(self.key_id, KEY_ID)
+            .say(" of ")
+            .code(self.user, NAME)
+            .say(" in ")
+            .then(words::account(self.accounts, self.account))
     }
-    .message(Severity::Notice)
+
+    fn message(&self, what: &'static str, sentence: Markup, next: Markup) -> Message {
+        let Self { account, key_id, user, exemption, accounts } = self;
+        Draft {
+            title: format!(
+                "{what}: {} of {} ({})",
+                plain(&sweep::tail(key_id), 20),
+                plain(user, 50),
+                plain(accounts.label(account), 30)
+            ),
+            sentence,
+            fields: vec![
+                field("Key id", Markup::new().code(key_id, KEY_ID)),
+                field("Granted by", by(&exemption.author)),
+                field("Granted on", Markup::new().word(&words::when(exemption.granted_at))),
+                field("Until", Markup::new().word(&words::when(exemption.until))),
+                field("Reason", Markup::new().code(&exemption.reason, LONG)),
+            ],
+            next: vec![next],
+            ..Draft::default()
+        }
+        .message(Severity::Notice)
+    }
 }
 
 /// Nothing is disabled any more, anywhere, until somebody lifts the halt.
 pub fn halted(author: &str, reason: &str, at: Timestamp) -> Message {
-    Draft {
-        title: "Disabling is halted".to_owned(),
-        sentence: by(author)
-            .say(" halted all disabling, in every account,")
-            .then(on(at))
-            .say(", because: ")
-            .code(reason, LONG),
-        next: vec![
-            Markup::new()
-                .bold("What follows:")
-                .say(" notices still go out, but no key is disabled until somebody runs `keytide resume`."),
-        ],
-        ..Draft::default()
-    }
-    .message(Severity::Warning)
+    let sentence =
+        by(author).say(" halted all disabling, in every account,").then(on(at)).then(because(reason));
+    let next = what_follows()
+        .say(" notices still go out, but no key is disabled until somebody runs `keytide resume`.");
+    warning("Disabling is halted".to_owned(), sentence, Vec::new(), next)
 }
 
 /// The halt is lifted.
 pub fn resumed(author: &str, reason: &str, at: Timestamp) -> Message {
-    Draft {
-        title: "Disabling goes on".to_owned(),
-        sentence: by(author)
-            .say(" lifted the halt of all disabling")
-            .then(on(at))
-            .say(", because: ")
-            .code(reason, LONG),
-        next: vec![
-            Markup::new()
-                .bold("What follows:")
-                .say(" the next sweep disables what is due, within the caps, where a notice named the date at least five days before. `keytide halt` stops it again."),
-        ],
-        ..Draft::default()
-    }
-    .message(Severity::Warning)
+    let sentence = by(author).say(" lifted the halt of all disabling").then(on(at)).then(because(reason));
+    let next = what_follows().say(
+        " the next sweep disables what is due, within the caps, where a notice named the date at least five days before. `keytide halt` stops it again.",
+    );
+    warning("Disabling goes on".to_owned(), sentence, Vec::new(), next)
 }
 
 /// A person let a plan through that is above a cap.
@@ -247,33 +241,28 @@ pub fn approved(
     accounts: &AccountNames,
     at: Timestamp,
 ) -> Message {
-    Draft {
-        title: format!(
-            "Plan approved: {} to disable ({})",
-            sweep::grouped(disables),
-            plain(accounts.label(account), 30)
-        ),
-        sentence: by(author)
-            .say(" approved")
-            .then(on(at))
-            .say(" that keytide disables ")
-            .then(counted(disables, "key", "keys"))
-            .say(" in ")
-            .then(words::account(accounts, account))
-            .say(", more than its cap allows."),
-        fields: vec![
-            field("Plan", Markup::new().code(plan_hash, HASH)),
-            field("Approved by", by(author)),
-            field("Account", words::account(accounts, account)),
-        ],
-        next: vec![
-            Markup::new()
-                .bold("What follows:")
-                .say(" exactly this plan is let through, today, and each key is checked once more before it is disabled. To stop it, run `keytide halt`."),
-        ],
-        ..Draft::default()
-    }
-    .message(Severity::Warning)
+    let title = format!(
+        "Plan approved: {} to disable ({})",
+        sweep::grouped(disables),
+        plain(accounts.label(account), 30)
+    );
+    let sentence = by(author)
+        .say(" approved")
+        .then(on(at))
+        .say(" that keytide disables ")
+        .then(counted(disables, "key", "keys"))
+        .say(" in ")
+        .then(words::account(accounts, account))
+        .say(", more than its cap allows.");
+    let fields = vec![
+        field("Plan", Markup::new().code(plan_hash, HASH)),
+        field("Approved by", by(author)),
+        field("Account", words::account(accounts, account)),
+    ];
+    let next = what_follows().say(
+        " exactly this plan is let through, today, and each key is checked once more before it is disabled. To stop it, run `keytide halt`.",
+    );
+    warning(title, sentence, fields, next)
 }
 
 /// More is due to be disabled in an account than its cap allows, so `held` keys are left alone.
@@ -311,32 +300,27 @@ fn above(
     } else {
         Markup::new().code("keytide approve", NAME)
     };
-    Draft {
-        title: format!(
-            "Not disabled, above a cap: {} ({})",
-            sweep::grouped(held),
-            plain(accounts.label(account), 30)
-        ),
-        sentence: counted(held, "key is", "keys are")
-            .say(" due to be disabled in ")
-            .then(words::account(accounts, account))
-            .say(" and left alone, beyond ")
-            .say(cap)
-            .word(&most.to_string())
-            .say(" a day."),
-        fields: vec![
-            field("Account", words::account(accounts, account)),
-            field("Held back", Markup::new().word(&sweep::grouped(held))),
-            field("Plan", Markup::new().code(plan_hash, HASH)),
-        ],
-        next: vec![
-            Markup::new()
-                .bold("Next:")
-                .say(" see whether so many are right. If they are, let exactly this plan through: ")
-                .then(command)
-                .say("\nIf not, nothing has to be done: nothing above the cap is disabled without that. `keytide halt` stops the rest as well."),
-        ],
-        ..Draft::default()
-    }
-    .message(Severity::Warning)
+    let title = format!(
+        "Not disabled, above a cap: {} ({})",
+        sweep::grouped(held),
+        plain(accounts.label(account), 30)
+    );
+    let sentence = counted(held, "key is", "keys are")
+        .say(" due to be disabled in ")
+        .then(words::account(accounts, account))
+        .say(" and left alone, beyond ")
+        .say(cap)
+        .word(&most.to_string())
+        .say(" a day.");
+    let fields = vec![
+        field("Account", words::account(accounts, account)),
+        field("Held back", Markup::new().word(&sweep::grouped(held))),
+        field("Plan", Markup::new().code(plan_hash, HASH)),
+    ];
+    let next = Markup::new()
+        .bold("Next:")
+        .say(" see whether so many are right. If they are, let exactly this plan through: ")
+        .then(command)
+        .say("\nIf not, nothing has to be done: nothing above the cap is disabled without that. `keytide halt` stops the rest as well.");
+    warning(title, sentence, fields, next)
 }
