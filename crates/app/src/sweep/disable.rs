@@ -19,7 +19,7 @@ use keytide_core::{
     digest::sha256_hex,
     fact::{DisabledKey, Fact, FactBody, SeenAfter},
     key::{Ground, Key},
-    lifecycle::{Phase, phase, utc_date, whole_days},
+    lifecycle::{utc_date, whole_days},
     owner::ListedKey,
     plan::{self, AccountState, HeldBy, HeldDisable, PlannedDisable},
     policy::Policy,
@@ -197,7 +197,7 @@ impl<P: Post> Sweep<P> {
             halt: halt.map(|halt| halt.value.reason),
             approved: Vec::new(),
         };
-        if let Some(by) = obstacle(&state, &key, planned, policy, invocation.now()) {
+        if let Some(by) = plan::stopped_by(planned, &state, &key, policy, invocation.now()) {
             return Ok(Err(Went::Held(by)));
         }
         let is_read_now = key.last_use.as_ref().is_some_and(|read| read.seen_at >= observed.at);
@@ -412,24 +412,4 @@ fn is_that_very_key(listed: &ListedKey, key: &Key) -> bool {
 fn session_name(invocation: &Invocation, key_id: &str) -> String {
     let digest = sha256_hex(format!("{} {key_id}", invocation.session).as_bytes());
     format!("keytide-{}", digest.chars().take(40).collect::<String>())
-}
-
-/// What stops it now, by the very rules of the plan.
-fn obstacle(
-    state: &AccountState,
-    key: &Key,
-    planned: &PlannedDisable,
-    policy: &Policy,
-    now: Timestamp,
-) -> Option<HeldBy> {
-    let treatment = plan::treatment_of(policy, key);
-    let around = plan::circumstances(state, policy, key, &treatment, now);
-    let Phase::Running(clock) = phase(key, &around) else { return Some(HeldBy::NoLicence) };
-    if clock.armed.epoch() != planned.epoch || key.holder.subject.user() != Some(&planned.user) {
-        return Some(HeldBy::NoLicence);
-    }
-    if let Some(by) = plan::obstacle(&clock, &around, true, policy.mode(&state.account), (state, policy)) {
-        return Some(by);
-    }
-    clock.licence.is_none().then_some(HeldBy::NoLicence)
 }

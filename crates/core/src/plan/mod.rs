@@ -586,6 +586,27 @@ pub fn obstacle(
     policy.disabling_open(around.now).err().map(|closed| HeldBy::Hours(closed.to_string()))
 }
 
+/// What stops a planned disable as things stand now, by the very rules of the plan: its caller has read all of
+/// `state` and `key` afresh, and listed the user's keys in this run.
+pub fn stopped_by(
+    planned: &PlannedDisable,
+    state: &AccountState,
+    key: &Key,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<HeldBy> {
+    let treatment = treatment_of(policy, key);
+    let around = circumstances(state, policy, key, &treatment, now);
+    let Phase::Running(clock) = phase(key, &around) else { return Some(HeldBy::NoLicence) };
+    if clock.armed.epoch() != planned.epoch || key.holder.subject.user() != Some(&planned.user) {
+        return Some(HeldBy::NoLicence);
+    }
+    if let Some(by) = obstacle(&clock, &around, true, policy.mode(&state.account), (state, policy)) {
+        return Some(by);
+    }
+    clock.licence.is_none().then_some(HeldBy::NoLicence)
+}
+
 /// Of what is to be disabled, only so many keys as the account's cap allows on one date; the rest is held,
 /// unless a person approved exactly this.
 fn hold_above_cap(plan: &mut SweepPlan, state: &AccountState, policy: &Policy, active: u32) {
