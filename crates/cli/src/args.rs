@@ -25,7 +25,8 @@ Environment:
 
 Exit codes:
   0  done
-  1  some inputs failed: each is named on standard error, and the rest is done
+  1  some inputs or accounts failed: each is named on standard error, and the rest is done; or the whole
+     could not be done
   2  wrong usage or configuration: nothing was done
   3  refused for safety";
 
