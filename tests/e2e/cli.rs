@@ -26,12 +26,12 @@ fn program() -> &'static Path {
 }
 
 /// The repository's root: the samples' paths begin there.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// A new, empty folder for one story.
-fn folder(story: &str) -> PathBuf {
+pub(crate) fn folder(story: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli").join(story);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
@@ -39,10 +39,10 @@ fn folder(story: &str) -> PathBuf {
 }
 
 /// How a run ended.
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
@@ -54,7 +54,7 @@ impl Ran {
         }
     }
 
-    fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         assert!(
             !self.stderr.contains("panicked") && !self.stderr.contains("stack backtrace"),
@@ -64,7 +64,7 @@ impl Ran {
         self
     }
 
-    fn json_lines(&self) -> Vec<Value> {
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
@@ -77,7 +77,7 @@ fn command(within: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(within: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn run(within: &Path, arguments: &[&str]) -> Ran {
     Ran::of(command(within, arguments).output().unwrap())
 }
 
@@ -96,7 +96,7 @@ fn samples(path: &str) -> String {
     root().join("events").join(path).to_string_lossy().into_owned()
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
+pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -491,20 +491,20 @@ fn without_credentials_it_says_how_to_sign_in() {
 }
 
 /// A company whose AWS and Slack are at an address.
-struct Served {
-    world: World,
+pub(crate) struct Served {
+    pub(crate) world: World,
     api: RuntimeApi,
     here: PathBuf,
 }
 
 impl Served {
-    async fn new(story: &str) -> Self {
+    pub(crate) async fn new(story: &str) -> Self {
         let world = World::new().await;
         let api = RuntimeApi::start(world.aws.clone(), world.slack.clone()).await.unwrap();
         Self { world, api, here: folder(story) }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = command(&self.here, arguments);
         command
             .env("AWS_ENDPOINT_URL", self.api.slack_url().replace("/slack/api/", "/aws"))
@@ -521,7 +521,7 @@ impl Served {
     }
 
     /// A key that was made that long ago, as a file.
-    fn key_made(&self, minutes_ago: i64, key_id: &str) -> String {
+    pub(crate) fn key_made(&self, minutes_ago: i64, key_id: &str) -> String {
         let at: Timestamp = time_of_day().checked_sub(SignedDuration::from_mins(minutes_ago)).unwrap();
         let at = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let name = format!("{key_id}.json");

@@ -1,0 +1,71 @@
+//! `keytide` by hand, where it is easily wrong: what cannot be read, what was tried twice, who did it, and whether
+//! its own pages tell the truth.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{folder, root, run},
+    world::{PROD, event},
+};
+
+const SHOWN: &str = "AKIATIDEWATERSHOWN01";
+
+fn created(key_id: &str) -> String {
+    event("CreateAccessKey", &format!("e-{key_id}"), "2026-05-04T09:12:33Z", key_id, "alice", "Active")
+        .to_string()
+}
+
+/// The same call by another session of one role.
+fn by_session(mut event: Value, session: &str) -> String {
+    event["detail"]["userIdentity"] = json!({
+        "type": "AssumedRole",
+        "principalId": format!("AROATIDEWATERROLE001:{session}"),
+        "arn": format!("arn:aws:sts::{PROD}:assumed-role/security-responder/{session}"),
+        "accountId": PROD,
+        "sessionContext": {
+            "sessionIssuer": { "type": "Role", "accountId": PROD, "userName": "security-responder" },
+        },
+    });
+    event.to_string()
+}
+
+#[test]
+fn two_sessions_of_one_role_are_told_apart_in_a_keys_history() {
+    let here = folder("sessions");
+    let change = |id: &str, at: &str, status: &str| event("UpdateAccessKey", id, at, SHOWN, "alice", status);
+    let events = [
+        created(SHOWN),
+        by_session(change("e-off", "2026-05-05T09:00:00Z", "Inactive"), "chiara.conti@tidewater.example"),
+        by_session(change("e-on", "2026-05-05T10:00:00Z", "Active"), "chiara.costa@tidewater.example"),
+    ];
+    fs::write(here.join("events.jsonl"), events.join("\n")).unwrap();
+    run(&here, &["ingest", "--quiet", "events.jsonl"]).expect(0);
+    let shown = run(&here, &["ledger", "show", SHOWN]).expect(0).stdout;
+    for (deed, session) in [("set Inactive", "chiara.conti"), ("set Active", "chiara.costa")] {
+        let line = shown.lines().find(|line| line.contains(deed)).unwrap();
+        let whole = format!("security-responder/{session}@tidewater.example");
+        assert!(line.ends_with(&whole), "{whole:?} is not at the end of {line:?}");
+    }
+}
+
+/// The block of code in README.md that begins with this line.
+fn excerpt(first: &str) -> Vec<String> {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let lines = readme.lines().skip_while(|line| !line.starts_with(first));
+    lines.take_while(|line| !line.starts_with("```")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let shown = excerpt("keytide demo: one access key's story");
+    let printed = run(&folder("readme"), &["demo"]).expect(0).stdout;
+    let (end, shown) = shown.split_last().unwrap();
+    assert_eq!(end, "…", "the excerpt says that it is one");
+    assert!(shown.len() > 50, "{shown:?}");
+    for (number, (shown, printed)) in shown.iter().zip(printed.lines()).enumerate() {
+        assert_eq!(shown, printed, "line {} of the excerpt", number + 1);
+    }
+    assert!(printed.lines().count() > shown.len(), "the excerpt is longer than the demo");
+}
