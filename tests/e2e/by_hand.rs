@@ -3,11 +3,12 @@
 
 use std::fs;
 
+use keytide_local::slack::SlackFault;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{folder, root, run},
-    world::{PROD, event},
+    cli::{Served, folder, root, run},
+    world::{KEY, PROD, event},
 };
 
 const SHOWN: &str = "AKIATIDEWATERSHOWN01";
@@ -68,4 +69,34 @@ fn the_readme_shows_what_the_demo_prints() {
         assert_eq!(shown, printed, "line {} of the excerpt", number + 1);
     }
     assert!(printed.lines().count() > shown.len(), "the excerpt is longer than the demo");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_took_two_tries_is_told_of_as_one_and_is_perhaps_posted_twice() {
+    let served = Served::new("two-tries").await;
+    let young = served.key_made(5, KEY);
+    // The first answer says nothing of whether the message was taken.
+    served.world.slack.set_faults(|number, _| (number == 1).then_some(SlackFault::LostAfter));
+    let ran = served.run(&["ingest", "--post", &young]).await.expect(0);
+    assert!(ran.stderr.contains("1 event in 1 file: 1 recorded, 1 of all these may have been posted twice"));
+    assert!(!ran.stderr.contains("known already"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("{young}:1: it was not clear whether Slack")), "{}", ran.stderr);
+    assert!(ran.stdout.contains(&format!("{young}: to the channel, posted")), "{}", ran.stdout);
+    assert_eq!(served.world.channel_texts().len(), 2, "the one whose answer was lost, and the one after it");
+
+    let again = served.run(&["ingest", "--post", &young]).await.expect(0);
+    assert!(again.stderr.contains("0 recorded, 1 known already"), "{}", again.stderr);
+    assert_eq!(served.world.channel_texts().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_slack_answers_in_riddles_is_posted_once_more_and_not_again() {
+    let served = Served::new("riddles").await;
+    let young = served.key_made(5, KEY);
+    served.world.slack.set_faults(|_, _| Some(SlackFault::Error("fatal_error")));
+    let ran = served.run(&["ingest", "--post", &young]).await.expect(1);
+    assert_eq!(served.world.slack.calls(), ["chat.postMessage"; 2], "{}", ran.stderr);
+    for part in ["fatal_error", "1 failed", "1 of all these may have been posted twice"] {
+        assert!(ran.stderr.contains(part), "{part:?} is missing in\n{}", ran.stderr);
+    }
 }
