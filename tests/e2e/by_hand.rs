@@ -1,7 +1,7 @@
 //! `keytide` by hand, where it is easily wrong: what cannot be read, what was tried twice, who did it, and whether
 //! its own pages tell the truth.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use keytide_local::slack::SlackFault;
 use serde_json::{Value, json};
@@ -69,6 +69,48 @@ fn the_readme_shows_what_the_demo_prints() {
         assert_eq!(shown, printed, "line {} of the excerpt", number + 1);
     }
     assert!(printed.lines().count() > shown.len(), "the excerpt is longer than the demo");
+}
+
+#[test]
+fn linked_folders_are_read_once_and_links_that_lead_nowhere_are_named() {
+    let here = folder("links");
+    let (logs, elsewhere) = (here.join("logs"), here.join("elsewhere"));
+    fs::create_dir_all(&logs).unwrap();
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(logs.join("a.json"), created("AKIALINKED01")).unwrap();
+    fs::write(logs.join("notes.txt"), "none of ours").unwrap();
+    fs::write(elsewhere.join("b.json"), created("AKIALINKED02")).unwrap();
+    let link = |to: &Path, from: &Path| symlink(to, from).unwrap();
+    link(&elsewhere, &logs.join("june"));
+    link(&elsewhere, &logs.join("june-again"));
+    link(&logs, &elsewhere.join("back"));
+    link(&elsewhere.join("b.json"), &logs.join("linked.json"));
+
+    let ids = |ran: &crate::cli::Ran| -> Vec<String> {
+        ran.json_lines().iter().map(|line| line["key_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let ran = run(&here, &["explain", "--format", "json", "logs"]).expect(0);
+    // The folder once, although three ways lead into it; the linked file by its own name as well.
+    assert_eq!(ids(&ran), ["AKIALINKED01", "AKIALINKED02", "AKIALINKED02"], "{}", ran.stdout);
+    assert!(ran.stderr.contains("1 other file in folders left alone"), "{}", ran.stderr);
+
+    link(Path::new("gone.json"), &logs.join("b.json"));
+    link(Path::new("/not/mounted"), &logs.join("july"));
+    link(Path::new("itself.json"), &logs.join("itself.json"));
+    let named = [
+        "logs/b.json: is a link to what does not exist",
+        "logs/july: is a link to what does not exist",
+        "logs/itself.json: is a link that cannot be followed",
+    ];
+    for command in ["explain", "ingest"] {
+        let ran = run(&here, &[command, "logs"]).expect(1);
+        for part in named {
+            assert!(ran.stderr.contains(part), "{command}: {part:?} is missing in\n{}", ran.stderr);
+        }
+        assert!(ran.stderr.contains("3 files could not be read"), "{}", ran.stderr);
+    }
+    let listed = run(&here, &["ledger", "list", "--format", "csv"]).expect(0).stdout;
+    assert!(listed.contains("AKIALINKED01") && listed.contains("AKIALINKED02"), "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

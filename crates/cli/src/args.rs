@@ -118,7 +118,8 @@ const PATHS: &str = "Files, folders, or - for standard input
 
 Files may hold EventBridge events, CloudTrail records, JSON lines, lists, or CloudTrail's log files; gzipped \
 or not, told apart by what is in them. Of folders, all *.json, *.jsonl, *.ndjson and *.gz files are read, in \
-the order of their names. What is broken is named with file, line and reason, and the rest is read.";
+the order of their names, and the folders in them, linked ones too: each folder once, whatever leads to it. \
+What is broken, and a link that leads nowhere, is named with file, line and reason, and the rest is read.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
