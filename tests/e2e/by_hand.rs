@@ -7,7 +7,7 @@ use keytide_local::slack::SlackFault;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{Served, folder, root, run},
+    cli::{Served, folder, names_in, root, run},
     world::{KEY, PROD, event},
 };
 
@@ -111,6 +111,21 @@ fn linked_folders_are_read_once_and_links_that_lead_nowhere_are_named() {
     }
     let listed = run(&here, &["ledger", "list", "--format", "csv"]).expect(0).stdout;
     assert!(listed.contains("AKIALINKED01") && listed.contains("AKIALINKED02"), "{listed}");
+}
+
+#[test]
+fn what_cannot_be_read_at_all_makes_no_ledger() {
+    let here = folder("nothing-to-read");
+    fs::create_dir(here.join("empty")).unwrap();
+    for (input, reason) in [("nofile", "nofile: does not exist"), ("empty", "empty: holds no file to read")] {
+        let ran = run(&here, &["ingest", input]).expect(1);
+        assert!(ran.stderr.contains(reason), "{}", ran.stderr);
+        assert!(ran.stderr.contains("1 file could not be read"), "{}", ran.stderr);
+        assert_eq!(names_in(&here), ["empty"], "{input}");
+    }
+    fs::write(here.join("one.json"), created("AKIAONE00001")).unwrap();
+    let ran = run(&here, &["ingest", "nofile", "one.json"]).expect(1);
+    assert!(ran.stderr.contains("1 recorded"), "what can be read is read: {}", ran.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,6 +67,9 @@ pub(crate) async fn run(
     output: &mut Output,
 ) -> Result<Ended, Trouble> {
     let posting = posting(args.post, args.channel.clone(), environment)?;
+    if !input::is_anything_readable(&args.paths) {
+        return Ok(tell_all_bad(args, output));
+    }
     let in_dynamodb = matches!(args.ledger.ledger, LedgerChoice::DynamoDb(_));
     let aws = if in_dynamodb || args.reader_role.is_some() {
         Some(store::open_aws(&args.ledger).await?)
@@ -134,6 +137,18 @@ pub(crate) async fn run(
     output.end_progress();
     output.remark(&counts.summary());
     Ok(counts.ended())
+}
+
+/// Names inputs of which none can be read: no ledger is made, or asked, for those.
+fn tell_all_bad(args: &IngestArgs, output: &mut Output) -> Ended {
+    let mut counts = Counts::default();
+    let tally = input::read_all(&args.paths, &mut |item| {
+        tell_bad(&item, &mut counts, output);
+        ControlFlow::Continue(())
+    });
+    (counts.files, counts.ignored) = (tally.files, tally.ignored);
+    output.remark(&counts.summary());
+    Ended::SomeFailed
 }
 
 fn since(now: Timestamp) -> Timestamp {

@@ -112,6 +112,22 @@ pub(crate) fn read_all(paths: &[PathBuf], sink: Sink<'_>) -> Tally {
     tally
 }
 
+/// Whether there is anything to read at all, as far as that shows without reading it.
+pub(crate) fn is_anything_readable(paths: &[PathBuf]) -> bool {
+    let opens = |path: &Path| match fs::metadata(path) {
+        Ok(about) if about.is_file() => File::open(path).is_ok(),
+        // Whoever writes into a pipe would take an opening and a closing for all there was.
+        Ok(_) => true,
+        Err(_) => false,
+    };
+    let mut is_one = |found: Found<'_>| match found {
+        Found::StandardInput => ControlFlow::Break(()),
+        Found::File(path) if opens(path) => ControlFlow::Break(()),
+        Found::File(_) | Found::Ignored | Found::Bad { .. } => ControlFlow::Continue(()),
+    };
+    paths.iter().any(|path| find(path, &mut is_one).is_break())
+}
+
 /// What stands at a path, or in a folder there.
 enum Found<'a> {
     StandardInput,
