@@ -1,7 +1,7 @@
 //! `keytide` by hand, where it is easily wrong: what cannot be read, what was tried twice, who did it, and whether
 //! its own pages tell the truth.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path};
 
 use keytide_local::slack::SlackFault;
 use serde_json::{Value, json};
@@ -156,4 +156,51 @@ async fn what_slack_answers_in_riddles_is_posted_once_more_and_not_again() {
     for part in ["fatal_error", "1 failed", "1 of all these may have been posted twice"] {
         assert!(ran.stderr.contains(part), "{part:?} is missing in\n{}", ran.stderr);
     }
+}
+
+/// The commands that a help text lists.
+fn listed(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+/// The options in a text, as `--post`.
+fn options(text: &str) -> BTreeSet<String> {
+    let is_part = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+    let words = text.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let options = words.flat_map(|line| line.split(|letter| !is_part(letter)).collect::<Vec<_>>());
+    options.filter(|word| word.len() > 2 && word.starts_with("--")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_manual_is_one_page_that_holds_every_command_with_its_options() {
+    let here = folder("manual");
+    let page = run(&here, &["man"]).expect(0).stdout;
+    let of_program = run(&here, &["-h"]).expect(0).stdout;
+    let mut left: Vec<Vec<String>> = listed(&of_program).into_iter().map(|name| vec![name]).collect();
+    assert!(left.len() > 10, "{of_program}");
+    let mut with_options = 0;
+    while let Some(command) = left.pop() {
+        let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["-h"]).collect();
+        let help = run(&here, &arguments).expect(0).stdout;
+        left.extend(listed(&help).into_iter().map(|name| [command.clone(), vec![name]].concat()));
+        let heading = format!(".SS \"keytide {}\"\n", command.join(" "));
+        let (_, section) =
+            page.split_once(&heading).unwrap_or_else(|| panic!("{heading:?} is missing in\n{page}"));
+        let section = section.split("\n.SS ").next().unwrap().replace("\\-", "-");
+        for option in options(&help).into_iter().filter(|option| option != "--help") {
+            assert!(section.contains(&option), "{option} is missing in\n{heading}{section}");
+            with_options += 1;
+        }
+    }
+    assert!(with_options > 40, "{with_options}");
+    for part in [".TH keytide 1", "KEYTIDE_SLACK_TOKEN", "Exit codes", "some inputs or accounts failed"] {
+        assert!(page.contains(part), "{part:?} is missing in\n{page}");
+    }
+    assert!(!page.contains("(1)"), "it leads to pages that do not exist");
+    // One command's page holds what is below it.
+    let of_ledger = run(&here, &["man", "ledger"]).expect(0).stdout;
+    assert!(of_ledger.contains(".SS \"keytide ledger show\"") && !of_ledger.contains("keytide scan"));
 }

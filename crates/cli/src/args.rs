@@ -101,8 +101,10 @@ pub(crate) enum Command {
         shell: Shell,
     },
     /// Print the manual page, as roff: `keytide man | man -l -`
+    ///
+    /// It is one page: keytide itself, then every command with its options and examples.
     Man {
-        /// The command to describe; without it, keytide itself
+        /// The command to describe, as `ledger`; without it, all of them
         command: Option<String>,
     },
 }
