@@ -449,9 +449,11 @@ fn usage_is_told_and_helps() {
     for part in [
         "keytide demo",
         "KEYTIDE_SLACK_TOKEN",
+        "Exit codes",
         "some inputs or accounts failed",
         "refused for safety",
         "ingest",
+        "explain",
     ] {
         assert!(help.contains(part), "{part:?} is missing in\n{help}");
     }
