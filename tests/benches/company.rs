@@ -146,7 +146,7 @@ impl Company {
         let history = history(&Ledger::new(&self.aws.sdk_config(), TABLE), key_id).await?;
         let done = |state: &DeliveryState| matches!(state, DeliveryState::Done { .. });
         let sent = history.deliveries.iter().filter(|delivery| done(&delivery.value.state)).count();
-        if !is_new(&history) || sent != 2 {
+        if !is_new(&history, 2) || sent != 2 {
             return Err(format!(
                 "the ledger's story of {key_id} is not that of a new key, told twice: {history:?}"
             )
@@ -162,8 +162,10 @@ pub(crate) async fn history(ledger: &Ledger, key_id: &str) -> Outcome<History> {
     Ok(ledger.history(&place).await?)
 }
 
-/// Whether that is a key that was made and nothing else.
-pub(crate) fn is_new(history: &History) -> bool {
+/// Whether that is a key that was made and nothing else, with so many deliveries: two where somebody is told,
+/// none where the fact says that nobody is.
+pub(crate) fn is_new(history: &History, deliveries: usize) -> bool {
     let active = history.key.as_ref().is_some_and(|key| key.value.standing_word() == "Active");
-    active && history.facts.len() == 1
+    let [fact] = history.facts.as_slice() else { return false };
+    active && history.deliveries.len() == deliveries && fact.untold.is_some() == (deliveries == 0)
 }

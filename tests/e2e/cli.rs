@@ -17,15 +17,15 @@ use crate::program::{self, Ran, command, command_of_owner};
 use crate::world::{ALICE, KEY, PROD, TOKEN, World, event};
 
 /// The repository's root: the samples' paths begin there.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-fn folder(story: &str) -> PathBuf {
+pub(crate) fn folder(story: &str) -> PathBuf {
     program::folder("cli", story)
 }
 
-fn run(within: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn run(within: &Path, arguments: &[&str]) -> Ran {
     Ran::of(command(within, arguments).output().unwrap())
 }
 
@@ -44,7 +44,7 @@ fn samples(path: &str) -> String {
     root().join("events").join(path).to_string_lossy().into_owned()
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
+pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -394,9 +394,15 @@ fn usage_is_told_and_helps() {
         assert!(!run(&here, arguments).expect(2).stderr.is_empty(), "{arguments:?}");
     }
     let help = run(&here, &["--help"]).expect(0).stdout;
-    for part in
-        ["keytide demo", "KEYTIDE_SLACK_TOKEN", "Exit codes", "refused for safety", "ingest", "explain"]
-    {
+    for part in [
+        "keytide demo",
+        "KEYTIDE_SLACK_TOKEN",
+        "Exit codes",
+        "some inputs or accounts failed",
+        "refused for safety",
+        "ingest",
+        "explain",
+    ] {
         assert!(help.contains(part), "{part:?} is missing in\n{help}");
     }
     assert!(run(&here, &["explain", "--help"]).expect(0).stdout.contains("Examples:"));
@@ -435,25 +441,25 @@ fn without_credentials_it_says_how_to_sign_in() {
 }
 
 /// A company whose AWS and Slack are at an address.
-struct Served {
-    world: World,
+pub(crate) struct Served {
+    pub(crate) world: World,
     api: RuntimeApi,
     here: PathBuf,
 }
 
 impl Served {
-    async fn new(story: &str) -> Self {
+    pub(crate) async fn new(story: &str) -> Self {
         let world = World::new().await;
         let api = RuntimeApi::start(world.aws.clone(), world.slack.clone()).await.unwrap();
         Self { world, api, here: folder(story) }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         program::run(command_of_owner(&self.api, &self.here, arguments)).await
     }
 
     /// A key that was made that long ago, as a file.
-    fn key_made(&self, minutes_ago: i64, key_id: &str) -> String {
+    pub(crate) fn key_made(&self, minutes_ago: i64, key_id: &str) -> String {
         let at: Timestamp = time_of_day().checked_sub(SignedDuration::from_mins(minutes_ago)).unwrap();
         let at = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let name = format!("{key_id}.json");

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test says so by failing")]
 
 mod burst;
+mod by_hand;
 mod cli;
 mod decide;
 mod faults;

@@ -25,7 +25,8 @@ Environment:
 
 Exit codes:
   0  done
-  1  some inputs failed: each is named on standard error, and the rest is done
+  1  some inputs or accounts failed: each is named on standard error, and the rest is done; or the whole
+     could not be done
   2  wrong usage or configuration: nothing was done
   3  refused for safety";
 
@@ -100,8 +101,10 @@ pub(crate) enum Command {
         shell: Shell,
     },
     /// Print the manual page, as roff: `keytide man | man -l -`
+    ///
+    /// It is one page: keytide itself, then every command with its options and examples.
     Man {
-        /// The command to describe; without it, keytide itself
+        /// The command to describe, as `ledger`; without it, all of them
         command: Option<String>,
     },
 }
@@ -117,7 +120,8 @@ const PATHS: &str = "Files, folders, or - for standard input
 
 Files may hold EventBridge events, CloudTrail records, JSON lines, lists, or CloudTrail's log files; gzipped \
 or not, told apart by what is in them. Of folders, all *.json, *.jsonl, *.ndjson and *.gz files are read, in \
-the order of their names. What is broken is named with file, line and reason, and the rest is read.";
+the order of their names, and the folders in them, linked ones too: each folder once, whatever leads to it. \
+What is broken, and a link that leads nowhere, is named with file, line and reason, and the rest is read.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

@@ -18,7 +18,7 @@ use keytide_aws::directory::{Directory, ReaderRole};
 use keytide_core::{
     alert,
     cloudtrail::{self, Outcome},
-    delivery::Recipient,
+    delivery::{ClaimRefused, Recipient},
     fact::FactBody,
 };
 use keytide_local::draw::draw;
@@ -67,6 +67,9 @@ pub(crate) async fn run(
     output: &mut Output,
 ) -> Result<Ended, Trouble> {
     let posting = posting(args.post, args.channel.clone(), environment)?;
+    if !input::is_anything_readable(&args.paths) {
+        return Ok(tell_all_bad(args, output));
+    }
     let in_dynamodb = matches!(args.ledger.ledger, LedgerChoice::DynamoDb(_));
     let aws = if in_dynamodb || args.reader_role.is_some() {
         Some(store::open_aws(&args.ledger).await?)
@@ -134,6 +137,18 @@ pub(crate) async fn run(
     output.end_progress();
     output.remark(&counts.summary());
     Ok(counts.ended())
+}
+
+/// Names inputs of which none can be read: no ledger is made, or asked, for those.
+fn tell_all_bad(args: &IngestArgs, output: &mut Output) -> Ended {
+    let mut counts = Counts::default();
+    let tally = input::read_all(&args.paths, &mut |item| {
+        tell_bad(&item, &mut counts, output);
+        ControlFlow::Continue(())
+    });
+    (counts.files, counts.ignored) = (tally.files, tally.ignored);
+    output.remark(&counts.summary());
+    Ended::SomeFailed
 }
 
 fn since(now: Timestamp) -> Timestamp {
@@ -222,6 +237,8 @@ struct Counts {
     bad_files: u64,
     refused: u64,
     failed: u64,
+    /// Of those recorded, known or failed.
+    perhaps_twice: u64,
     stopped: bool,
     in_a_row: u32,
 }
@@ -240,8 +257,13 @@ impl Counts {
         some(self.unreadable, "unreadable");
         some(self.refused, "refused, being the watcher's to tell");
         some(self.failed, "failed");
-        some(self.bad_files, "files that could not be read");
-        some(self.ignored, "other files in folders left alone");
+        some(self.perhaps_twice, "of all these may have been posted twice");
+        if self.bad_files > 0 {
+            parts.push(format!("{} could not be read", counted(self.bad_files, "file")));
+        }
+        if self.ignored > 0 {
+            parts.push(format!("{} in folders left alone", counted(self.ignored, "other file")));
+        }
         let extent = if self.stopped {
             "until it stopped".to_owned()
         } else {
@@ -262,17 +284,22 @@ impl Counts {
     }
 }
 
-type Answered = Result<Watched, WatchError>;
+/// What became of an event.
+struct Taken {
+    answer: Result<Watched, WatchError>,
+    /// Whether a message of it may stand on Slack twice.
+    perhaps_twice: bool,
+}
 
 /// An event on its way through a lane.
 struct Job {
     json: Vec<u8>,
-    answer: oneshot::Sender<Answered>,
+    answer: oneshot::Sender<Taken>,
 }
 
 /// An input whose turn to be told of comes when all before it have had theirs.
 enum Waiting {
-    Event(Origin, oneshot::Receiver<Answered>),
+    Event(Origin, oneshot::Receiver<Taken>),
     NotOurs(Origin),
     Refused(Origin),
     Bad(Item),
@@ -379,18 +406,56 @@ fn lane_of(outcome: &Outcome) -> usize {
     usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default()
 }
 
-/// Takes one event, as often as it makes sense.
-async fn take<P: Post>(watch: &Watch<P>, json: &[u8], invocation: &Invocation) -> Answered {
-    let mut tries = 0;
+/// Takes one event, as often as it makes sense. What its tries did is told as if it were one: a later one finds
+/// done what an earlier one did.
+async fn take<P: Post>(watch: &Watch<P>, json: &[u8], invocation: &Invocation) -> Taken {
+    let began = invocation.now();
+    let (mut tries, mut perhaps_twice) = (0, false);
+    let (mut sent_before, mut in_doubt_before) = (Vec::new(), Vec::new());
     loop {
-        let answered = watch.event(&Incoming { json, received: FIRST_RECEIVE + tries }, invocation).await;
+        let mut answer = watch.event(&Incoming { json, received: FIRST_RECEIVE + tries }, invocation).await;
         tries += 1;
-        let Err(error) = &answered else { return answered };
+        let error = match &mut answer {
+            Ok(Watched::NotOurs(_)) => return Taken { answer, perhaps_twice },
+            Ok(Watched::Recorded(record)) => {
+                perhaps_twice |= record.sent.iter().any(|(to, _)| in_doubt_before.contains(to));
+                if tries > 1 && record.fact.recorded_at >= began {
+                    record.known_before = false;
+                }
+                sent_before.append(&mut record.sent);
+                record.sent = sent_before;
+                return Taken { answer, perhaps_twice };
+            }
+            Err(error) => error,
+        };
+        let in_doubt = in_doubt(error, &invocation.session);
+        let is_in_doubt_again = in_doubt.iter().any(|to| in_doubt_before.contains(to));
+        perhaps_twice |= is_in_doubt_again;
+        perhaps_twice |= error.sent().iter().any(|(to, _)| in_doubt_before.contains(to));
+        sent_before.extend_from_slice(error.sent());
         match worth_another_try(error, tries) {
-            Some(wait) if tries < MOST_TRIES => sleep(wait).await,
-            _ => return answered,
+            // A message that may be there is posted once more, for twice is better than never; not thrice.
+            Some(wait) if tries < MOST_TRIES && !is_in_doubt_again => sleep(wait).await,
+            _ => return Taken { answer, perhaps_twice },
         }
+        in_doubt_before.extend(in_doubt);
     }
+}
+
+/// Whose message may be on Slack although it is not known to be: Slack's answer was lost or says nothing, or it
+/// could not be recorded, so that our own claim still stands.
+fn in_doubt(error: &WatchError, session: &str) -> Vec<Recipient> {
+    let WatchError::Undelivered { troubles, .. } = error else { return Vec::new() };
+    let is_in_doubt = |trouble: &&Undelivered| match &trouble.cause {
+        Cause::Slack(error) => error.class == ErrorClass::Ambiguous,
+        Cause::Claimed(ClaimRefused::Claimed { by, .. }) => by == session,
+        Cause::Claimed(ClaimRefused::Finished)
+        | Cause::Ledger(_)
+        | Cause::Token(_)
+        | Cause::Directory(_)
+        | Cause::HeldToJoin => false,
+    };
+    troubles.iter().filter(is_in_doubt).map(|trouble| trouble.recipient).collect()
 }
 
 fn worth_another_try(error: &WatchError, tries: u32) -> Option<Duration> {
@@ -470,9 +535,22 @@ async fn settle(
             Waiting::Event(origin, answered) => {
                 counts.events += 1;
                 match answered.await {
-                    Ok(Ok(Watched::NotOurs(_))) => counts.not_ours += 1,
-                    Ok(Ok(Watched::Recorded(record))) => tell_record(&origin, &record, plan, counts, output),
-                    Ok(Err(error)) => tell_failure(&origin, &error.to_string(), counts, output),
+                    Ok(Taken { answer, perhaps_twice }) => {
+                        match answer {
+                            Ok(Watched::NotOurs(_)) => counts.not_ours += 1,
+                            Ok(Watched::Recorded(record)) => {
+                                tell_record(&origin, &record, plan, counts, output);
+                            }
+                            Err(error) => tell_failure(&origin, &error.to_string(), counts, output),
+                        }
+                        if perhaps_twice {
+                            counts.perhaps_twice += 1;
+                            output.remark(&format!(
+                                "keytide: {origin}: it was not clear whether Slack had taken its message, so it was \
+                                 posted again: it may be there twice"
+                            ));
+                        }
+                    }
                     Err(_) => {
                         tell_failure(&origin, "it was not finished: a bug, please report it", counts, output);
                     }
@@ -600,6 +678,24 @@ mod tests {
             retry_after: Some(Duration::from_secs(31)),
         });
         assert_eq!(worth_another_try(&held, 3), Some(Duration::from_secs(31)));
+    }
+
+    #[test]
+    fn a_message_is_in_doubt_where_slack_or_the_ledger_left_it_open() {
+        let to_channel =
+            |cause| undelivered(Undelivered { recipient: Recipient::Channel, cause, retry_after: None });
+        let claimed = |by: &str| {
+            to_channel(Cause::Claimed(ClaimRefused::Claimed {
+                by: by.to_owned(),
+                until: Timestamp::UNIX_EPOCH,
+                now: Timestamp::UNIX_EPOCH,
+            }))
+        };
+        assert_eq!(in_doubt(&slack(ErrorClass::Ambiguous), "cli-1"), [Recipient::Channel]);
+        assert_eq!(in_doubt(&claimed("cli-1"), "cli-1"), [Recipient::Channel], "it could not be recorded");
+        assert_eq!(in_doubt(&claimed("watcher-7"), "cli-1"), []);
+        assert_eq!(in_doubt(&slack(ErrorClass::Retry { after: None }), "cli-1"), []);
+        assert_eq!(in_doubt(&to_channel(Cause::HeldToJoin), "cli-1"), []);
     }
 
     #[test]

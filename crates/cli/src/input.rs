@@ -1,6 +1,7 @@
 //! Finds the inputs and reads them, one event in memory at a time.
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
@@ -87,63 +88,109 @@ pub(crate) fn place(file: &str, line: u64, column: Option<u64>) -> String {
 pub(crate) fn read_all(paths: &[PathBuf], sink: Sink<'_>) -> Tally {
     let mut tally = Tally::default();
     for path in paths {
-        if read_path(path, &mut tally, sink).is_break() {
+        let read = find(path, &mut |found| match found {
+            Found::StandardInput => {
+                tally.files += 1;
+                read_stream(&"-".into(), io::stdin().lock(), sink)
+            }
+            Found::File(path) => {
+                tally.files += 1;
+                read_file(path, sink)
+            }
+            Found::Ignored => {
+                tally.ignored += 1;
+                ControlFlow::Continue(())
+            }
+            Found::Bad { path, reason } => {
+                sink(Item::BadFile { file: path.to_string_lossy().into(), reason })
+            }
+        });
+        if read.is_break() {
             break;
         }
     }
     tally
 }
 
-fn read_path(path: &Path, tally: &mut Tally, sink: Sink<'_>) -> ControlFlow<()> {
-    let name: Arc<str> = path.to_string_lossy().into();
+/// Whether there is anything to read at all, as far as that shows without reading it.
+pub(crate) fn is_anything_readable(paths: &[PathBuf]) -> bool {
+    let opens = |path: &Path| match fs::metadata(path) {
+        Ok(about) if about.is_file() => File::open(path).is_ok(),
+        // Whoever writes into a pipe would take an opening and a closing for all there was.
+        Ok(_) => true,
+        Err(_) => false,
+    };
+    let mut is_one = |found: Found<'_>| match found {
+        Found::StandardInput => ControlFlow::Break(()),
+        Found::File(path) if opens(path) => ControlFlow::Break(()),
+        Found::File(_) | Found::Ignored | Found::Bad { .. } => ControlFlow::Continue(()),
+    };
+    paths.iter().any(|path| find(path, &mut is_one).is_break())
+}
+
+/// What stands at a path, or in a folder there.
+enum Found<'a> {
+    StandardInput,
+    File(&'a Path),
+    /// A file in a folder whose name says that it holds no events.
+    Ignored,
+    Bad {
+        path: &'a Path,
+        reason: String,
+    },
+}
+
+/// What takes what is found; it may have had enough.
+type Finder<'a> = &'a mut dyn FnMut(Found<'_>) -> ControlFlow<()>;
+
+fn find(path: &Path, take: Finder<'_>) -> ControlFlow<()> {
     if path == Path::new("-") {
-        tally.files += 1;
-        return read_stream(&name, io::stdin().lock(), sink);
+        return take(Found::StandardInput);
     }
     match fs::metadata(path) {
         Ok(about) if about.is_dir() => {
-            let files_before = tally.files;
-            read_folder(path, tally, sink)?;
-            if tally.files == files_before {
+            let mut is_empty = true;
+            find_in_folder(path, &mut HashSet::new(), &mut |found| {
+                is_empty &= matches!(found, Found::Ignored);
+                take(found)
+            })?;
+            if is_empty {
                 let reason =
                     format!("holds no file to read: expected names that end in .{}", ENDINGS.join(", ."));
-                return sink(Item::BadFile { file: name, reason });
+                return take(Found::Bad { path, reason });
             }
             ControlFlow::Continue(())
         }
-        Ok(_) => read_file(path, tally, sink),
-        Err(error) => sink(Item::BadFile { file: name, reason: cannot_be_read(&error) }),
+        Ok(_) => take(Found::File(path)),
+        Err(error) => take(Found::Bad { path, reason: cannot_be_read(path, &error) }),
     }
 }
 
-fn read_folder(folder: &Path, tally: &mut Tally, sink: Sink<'_>) -> ControlFlow<()> {
-    let bad = |error: &io::Error| Item::BadFile {
-        file: folder.to_string_lossy().into(),
-        reason: cannot_be_read(error),
-    };
-    let entries: Result<Vec<_>, _> = match fs::read_dir(folder) {
-        Ok(entries) => entries.collect(),
-        Err(error) => Err(error),
-    };
+/// Links are followed, since people gather logs by them. `seen` holds the folders that were read, by their real
+/// paths: a link that leads back ends there, and nothing is read twice.
+fn find_in_folder(folder: &Path, seen: &mut HashSet<PathBuf>, take: Finder<'_>) -> ControlFlow<()> {
+    let entries = fs::canonicalize(folder).and_then(|real| {
+        if seen.insert(real) { fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>() } else { Ok(Vec::new()) }
+    });
     let mut entries = match entries {
         Ok(entries) => entries,
         Err(error) => {
-            // It was a file to read, only one that cannot be.
-            tally.files += 1;
-            return sink(bad(&error));
+            return take(Found::Bad { path: folder, reason: cannot_be_read(folder, &error) });
         }
     };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        // A link to a folder is not followed: it may lead back here.
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder {
-            read_folder(&path, tally, sink)?;
-        } else if has_known_ending(&path) && fs::metadata(&path).is_ok_and(|about| about.is_file()) {
-            read_file(&path, tally, sink)?;
-        } else {
-            tally.ignored += 1;
+        match fs::metadata(&path) {
+            Ok(about) if about.is_dir() => find_in_folder(&path, seen, take)?,
+            Ok(_) if !has_known_ending(&path) => take(Found::Ignored)?,
+            Ok(about) if about.is_file() => take(Found::File(&path))?,
+            Ok(_) => {
+                let reason = "is neither a file nor a folder: to read a pipe, name it by itself".to_owned();
+                take(Found::Bad { path: &path, reason })?;
+            }
+            // Where a link was meant to lead cannot be told: perhaps to events.
+            Err(error) => take(Found::Bad { path: &path, reason: cannot_be_read(&path, &error) })?,
         }
     }
     ControlFlow::Continue(())
@@ -154,19 +201,18 @@ fn has_known_ending(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
 
-fn read_file(path: &Path, tally: &mut Tally, sink: Sink<'_>) -> ControlFlow<()> {
-    tally.files += 1;
+fn read_file(path: &Path, sink: Sink<'_>) -> ControlFlow<()> {
     let name: Arc<str> = path.to_string_lossy().into();
     match File::open(path) {
         Ok(file) => read_stream(&name, file, sink),
-        Err(error) => sink(Item::BadFile { file: name, reason: cannot_be_read(&error) }),
+        Err(error) => sink(Item::BadFile { file: name, reason: cannot_be_read(path, &error) }),
     }
 }
 
 fn read_stream(name: &Arc<str>, mut stream: impl Read, sink: Sink<'_>) -> ControlFlow<()> {
     let mut head = Vec::new();
     if let Err(error) = stream.by_ref().take(2).read_to_end(&mut head) {
-        return sink(Item::BadFile { file: name.clone(), reason: cannot_be_read(&error) });
+        return sink(Item::BadFile { file: name.clone(), reason: format!("cannot be read: {error}") });
     }
     let is_gzip = head == GZIP;
     let whole = BufReader::with_capacity(CHUNK, io::Cursor::new(head).chain(stream));
@@ -217,12 +263,14 @@ fn read_events(name: &Arc<str>, mut stream: impl BufRead, trouble: &str, sink: S
     }
 }
 
-fn cannot_be_read(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
+fn cannot_be_read(path: &Path, error: &io::Error) -> String {
+    match (path.is_symlink(), error.kind()) {
+        (true, io::ErrorKind::NotFound) => "is a link to what does not exist".to_owned(),
+        (true, _) => format!("is a link that cannot be followed: {error}"),
+        (false, io::ErrorKind::NotFound) => {
             "does not exist: expected a file, a folder, or - for standard input".to_owned()
         }
-        io::ErrorKind::PermissionDenied => "may not be read: check its permissions".to_owned(),
-        _ => format!("cannot be read: {error}"),
+        (false, io::ErrorKind::PermissionDenied) => "may not be read: check its permissions".to_owned(),
+        (false, _) => format!("cannot be read: {error}"),
     }
 }

@@ -312,7 +312,7 @@ fn print_history(account: &AccountId, key_id: &str, history: &History, now: Time
         output.line(&output.styled(Style::Bold, &title));
     }
     output.line("");
-    output.line(&fact_table(history));
+    output.line(&fact_table(history, LONGEST_ACTOR));
     if history.deliveries.is_empty() {
         return;
     }
@@ -386,8 +386,12 @@ fn mfa_words(mfa: Option<bool>) -> &'static str {
     }
 }
 
-/// What happened, a line each, with what became of the messages about it.
-pub(crate) fn fact_table(history: &History) -> String {
+/// Who did it is shown so far: a role's name and its session's have 64 characters each at most.
+const LONGEST_ACTOR: usize = 160;
+
+/// What happened, a line each, with what became of the messages about it. Who did it stands last, so that there is
+/// room for all of it: two sessions of one role differ in their ends alone.
+pub(crate) fn fact_table(history: &History, longest_actor: usize) -> String {
     let cells = |fact: &Fact| {
         let call = call_of(&fact.body);
         let circumstances = call.map_or_else(String::new, |call| {
@@ -397,17 +401,17 @@ pub(crate) fn fact_table(history: &History) -> String {
         vec![
             fact.body.at().map_or_else(|| "-".to_owned(), time),
             deed(&fact.body),
-            match (&fact.body, call) {
-                (FactBody::Disabled { .. } | FactBody::Observed { .. }, _) => "keytide".to_owned(),
-                (_, Some(call)) => shown(&call.actor.display_name(), 17),
-                (_, None) => "-".to_owned(),
-            },
             circumstances,
             told(history, fact),
+            match (&fact.body, call) {
+                (FactBody::Disabled { .. } | FactBody::Observed { .. }, _) => "keytide".to_owned(),
+                (_, Some(call)) => shown(&call.actor.display_name(), longest_actor),
+                (_, None) => "-".to_owned(),
+            },
         ]
     };
     let rows = history.facts.iter().map(cells).collect();
-    table(&["WHEN (UTC)", "WHAT", "BY", "FROM", "TOLD"], rows, &[])
+    table(&["WHEN (UTC)", "WHAT", "FROM", "TOLD", "BY"], rows, &[])
 }
 
 fn call_of(body: &FactBody) -> Option<&Call> {

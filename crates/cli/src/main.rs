@@ -12,6 +12,7 @@ mod explain;
 mod ingest;
 mod input;
 mod ledger;
+mod man;
 mod output;
 mod policy;
 mod scan;
@@ -151,7 +152,7 @@ fn run(
             Ok(Ended::Done)
         }
         Command::Man { command } => {
-            output.print(&manual(command.as_deref())?);
+            output.print(&man::page(command.as_deref())?);
             Ok(Ended::Done)
         }
     }
@@ -165,22 +166,4 @@ fn in_runtime(task: impl Future<Output = Result<Ended, Trouble>>) -> Result<Ende
     // A thread may still wait for standard input, which nobody needs any more.
     runtime.shutdown_background();
     ended
-}
-
-fn manual(command: Option<&str>) -> Result<String, Trouble> {
-    let mut whole = Arguments::command();
-    whole.build();
-    let described = match command {
-        None => whole,
-        Some(name) => {
-            let known: Vec<&str> = whole.get_subcommands().map(clap::Command::get_name).collect();
-            let expected = format!("man: there is no command {name:?}: expected one of {}", known.join(", "));
-            whole.find_subcommand(name).cloned().ok_or(Trouble::Usage(expected))?
-        }
-    };
-    let mut page = Vec::new();
-    clap_mangen::Man::new(described)
-        .render(&mut page)
-        .map_err(|error| Trouble::Failed(format!("man: the page could not be written: {error}")))?;
-    Ok(String::from_utf8_lossy(&page).into_owned())
 }

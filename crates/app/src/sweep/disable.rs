@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use keytide_aws::{
     disabler::{Disabler, DisablerSession, Target},
     ledger::{AccountRecord, DisablesOf, Place, Recorded, Versioned},

@@ -166,7 +166,8 @@ async fn end(company: &Company, output: &mut Output) -> Result<(), Trouble> {
             output.line(&format!("{}  {} confirmed by Slack: it ends on {named}", time(mark.at), mark.stage));
         }
     }
-    output.line(&fact_table(&history));
+    // As wide as a screen of a hundred columns leaves room for.
+    output.line(&fact_table(&history, 17));
     let keys = company.ledger.open_keys(&account, None).await.map_err(failed)?;
     let keys: Vec<_> = keys.into_iter().map(|key| key.value).collect();
     output.line("");

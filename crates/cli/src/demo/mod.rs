@@ -358,7 +358,8 @@ async fn story(company: &Company, output: &mut Output) -> Result<(), Trouble> {
     let state = history.key.as_ref().map_or("Unknown", |key| key.value.standing_word());
     let title = format!("In the ledger for good: {STORY_KEY}, alice, prod: {state}");
     output.line(&output.styled(Style::Bold, &title));
-    output.line(&fact_table(&history));
+    // As wide as a screen of a hundred columns leaves room for.
+    output.line(&fact_table(&history, 26));
     output.line("");
     Ok(())
 }

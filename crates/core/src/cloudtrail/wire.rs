@@ -51,8 +51,7 @@ impl Leaf<'_> {
         match self {
             Self::Absent => "nothing",
             Self::Null => "null",
-            Self::Text(text) if text.is_empty() => "an empty string",
-            Self::Text(_) => "a string",
+            Self::Text(text) => string_found(text),
             Self::Bool(_) => "a boolean",
             Self::Other(what) => what,
         }
@@ -99,6 +98,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Leaf<'a> {
         }
         deserializer.deserialize_any(LeafVisitor)
     }
+}
+
+/// A string where something else belongs, in words.
+fn string_found(text: &str) -> &'static str {
+    if text.is_empty() { "an empty string" } else { "a string" }
 }
 
 /// A field that should hold an object or a list of `T`'s shape.
@@ -148,7 +152,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NodeVisitor<T> {
     }
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
         // CloudTrail writes "" for an empty responseElements now and then.
-        Ok(if text.is_empty() { Node::Null } else { Node::Other("a string") })
+        Ok(Node::Other(string_found(text)))
     }
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
         Ok(Node::Other("a boolean"))
@@ -211,8 +215,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
                 Ok(List::Other("null"))
             }
-            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-                Ok(List::Other("a string"))
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(List::Other(string_found(text)))
             }
             fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
                 Ok(List::Other("a boolean"))

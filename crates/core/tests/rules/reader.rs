@@ -74,6 +74,30 @@ fn deep_nesting_is_no_stack_overflow() {
 }
 
 #[test]
+fn a_reason_says_what_was_found_where_something_else_belongs() {
+    let reason = |field: &str, value: Value| {
+        let mut event = record("CreateAccessKey", "2026-05-04T09:00:00Z", "e1", "alice", "Active");
+        event[field] = value;
+        match read(event.to_string().as_bytes()) {
+            Outcome::Unreadable(partial) => partial.reason,
+            other => panic!("expected an unreadable event, found {other:?}"),
+        }
+    };
+    for (value, found) in [
+        (json!(""), "an empty string"),
+        (json!("x"), "a string"),
+        (json!(null), "null"),
+        (json!(7), "a number"),
+        (json!([]), "a list"),
+        (json!(true), "a boolean"),
+    ] {
+        let wanted = format!("responseElements: expected an object with an accessKey, found {found}");
+        assert_eq!(reason("responseElements", value), wanted);
+    }
+    assert!(reason("eventName", json!("")).ends_with("found an empty string"));
+}
+
+#[test]
 fn a_user_of_another_account_is_not_the_subject_of_a_key_without_a_name() {
     let mut foreign = record("CreateAccessKey", "2026-05-04T09:00:00Z", "e1", "alice", "Active");
     foreign["requestParameters"] = Value::Null;
