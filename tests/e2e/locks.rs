@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use keytide_core::{cloudtrail::Status, plan::HeldBy};
 use keytide_local::{KeyStatus, Service};
 
-use crate::{sweep::Tide, world::PROD};
+use crate::{
+    sweep::Tide,
+    world::{KEY, PROD, event},
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -102,4 +105,69 @@ async fn the_account_s_cap_holds_over_sweeps_that_die() {
     assert_eq!(tide.disables(), 2);
     tide.days(1).await;
     assert_eq!(tide.disables(), 4, "the next date counts anew");
+}
+
+/// A sweep dies with its claim made; whose call it was that made the key Inactive only an event can tell.
+#[tokio::test(start_paused = true)]
+async fn a_key_found_inactive_after_a_sweep_that_died_is_told_as_what_is_known() {
+    for (has_called, is_heard, wanted) in
+        [(true, true, "keytide disabled"), (true, false, "was found Inactive"), (false, true, "")]
+    {
+        let tide = Tide::new("enforce").await;
+        tide.run().await.unwrap();
+        tide.days(90).await;
+        tokio::time::sleep(DAY).await;
+        tide.world.aws.trail().start();
+        tide.world.aws.calls().restart();
+        tide.world.aws.faults().set_latency(Duration::from_millis(100));
+        let dies = async {
+            let (service, operation, number) = if has_called {
+                (Service::Iam, "UpdateAccessKey", 1)
+            } else {
+                (Service::Sts, "AssumeRole", 2)
+            };
+            while tide.world.aws.calls().count(service, operation) < number {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // What is called is done after its latency; before the answer is used, it dies.
+            tokio::time::sleep(Duration::from_millis(if has_called { 130 } else { 50 })).await;
+        };
+        tokio::select! {
+            biased;
+            () = dies => {}
+            swept = Box::pin(tide.run()) => panic!("it lived: {swept:?}"),
+        }
+        tide.world.aws.faults().set_latency(Duration::ZERO);
+        let mut events = tide.world.aws.trail().take();
+        assert_eq!(events.len(), usize::from(has_called));
+        if !has_called {
+            // The owner was faster.
+            let at = tide.world.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            tide.world.aws.iam().set_status(PROD, KEY, KeyStatus::Inactive).unwrap();
+            events.push(event("UpdateAccessKey", "e-owner", &at, KEY, "alice", "Inactive"));
+        }
+        if is_heard {
+            for event in &events {
+                tide.world.receive(event, 1).await.unwrap().unwrap();
+            }
+        }
+        tide.world.slack.set_burst(None);
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        let before = tide.world.channel_texts().len();
+        for _ in 0..2 {
+            tide.run().await.unwrap();
+            tokio::time::sleep(DAY).await;
+        }
+        let texts = tide.world.channel_texts();
+        let new: Vec<&String> = texts.iter().skip(before).filter(|text| text.contains("disable")).collect();
+        assert_eq!(
+            new.iter().any(|text| text.contains("keytide disabled")),
+            wanted == "keytide disabled",
+            "{wanted}, {events:?}: {new:?}"
+        );
+        if wanted == "was found Inactive" {
+            assert!(new.iter().any(|text| text.contains("is not known: no event has told")), "{new:?}");
+        }
+        assert_eq!(new.is_empty(), wanted.is_empty(), "{wanted}: {new:?}");
+    }
 }

@@ -458,6 +458,7 @@ fn deed(body: &FactBody) -> String {
         FactBody::Disabled { disabled } => match disabled.seen {
             SeenAfter::Inactive => "disabled".to_owned(),
             SeenAfter::Unconfirmed => "disabled, unconfirmed".to_owned(),
+            SeenAfter::FoundInactive => "found Inactive, perhaps by us".to_owned(),
         },
         FactBody::Decided { decision } => {
             format!("{}, by {}", decision.describe(), shown(&decision.author, 80))

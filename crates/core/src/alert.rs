@@ -119,8 +119,7 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(5);
 /// Whether this is the echo of our own disabling: `Inactive`, by the disabler's session, on a key with a
 /// claim that bears that session's name and was live when it happened. Nothing else done with our roles is.
 pub fn is_own_disable(rules: &AlertRules, event: &KeyEvent, claims: &[Delivery]) -> bool {
-    let inactive = event.change == KeyChange::StatusChanged { to: Status::Inactive };
-    if !inactive || own_role(rules, &event.call) != Some(&rules.own_roles.disabler) {
+    if !is_by_disabler(rules, event) {
         return false;
     }
     let session = event.call.actor.role.as_ref().and_then(|role| role.session.as_deref());
@@ -135,6 +134,16 @@ pub fn is_own_disable(rules: &AlertRules, event: &KeyEvent, claims: &[Delivery])
             false
         }
     })
+}
+
+/// Whether this session of the disabler set the key Inactive.
+pub fn is_disable_by(rules: &AlertRules, event: &KeyEvent, session_name: &str) -> bool {
+    let session = event.call.actor.role.as_ref().and_then(|role| role.session.as_deref());
+    is_by_disabler(rules, event) && session == Some(session_name)
+}
+
+fn is_by_disabler(rules: &AlertRules, event: &KeyEvent) -> bool {
+    event.sets(&Status::Inactive) && own_role(rules, &event.call) == Some(&rules.own_roles.disabler)
 }
 
 fn within(at: Timestamp, from: Timestamp, until: Timestamp) -> bool {
@@ -272,7 +281,7 @@ pub fn for_observed(fact_id: &str, key: &Key, news: &[News]) -> Announcement {
 pub fn for_disabled(fact_id: &str, seen: SeenAfter) -> Announcement {
     let severity = match seen {
         SeenAfter::Inactive => Severity::Notice,
-        SeenAfter::Unconfirmed => Severity::Warning,
+        SeenAfter::Unconfirmed | SeenAfter::FoundInactive => Severity::Warning,
     };
     Announcement::of(severity, fact_id, Stage::Disabled, &[Recipient::Channel, Recipient::Owner])
 }

@@ -133,6 +133,9 @@ pub enum SeenAfter {
     Inactive,
     /// Half a minute later it was still shown as active, or could not be read: the next sweep looks again.
     Unconfirmed,
+    /// A sweep died while it was about to disable it, and a later one finds it Inactive: whether that was the call
+    /// of the first or somebody else's, no event says.
+    FoundInactive,
 }
 
 impl FactBody {

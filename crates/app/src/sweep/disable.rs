@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use keytide_aws::{
     disabler::{Disabler, DisablerSession, Target},
     ledger::{AccountRecord, DisablesOf, Place, Recorded, Versioned},
@@ -231,8 +231,9 @@ impl<P: Post> Sweep<P> {
         let of_account = if planned.beyond_cap { u32::MAX } else { under.account_cap };
         let of_all = under.policy.caps().organization_per_day;
         let caps = [
-            (DisablesOf::Account(account), of_account, HeldBy::AccountCap { most: of_account }),
+            // The organization's first: the account's plan has reckoned with its own.
             (DisablesOf::Organization, of_all, HeldBy::OrganizationCap { most: of_all }),
+            (DisablesOf::Account(account), of_account, HeldBy::AccountCap { most: of_account }),
         ];
         for (of, most, by) in caps {
             let date = utc_date(invocation.now());
@@ -337,7 +338,7 @@ impl<P: Post> Sweep<P> {
             let Some(Versioned { value: mut key, version }) = known else { return Ok(None) };
             let now = invocation.now();
             let disabled = DisabledKey { key: key.clone(), at: now, planned: planned.clone(), seen };
-            if seen == SeenAfter::Inactive {
+            if seen == SeenAfter::Inactive && key.standing_word() == "Active" {
                 key.set_inactive(now);
             }
             let id = format!("disable-{}", sha256_hex(session_name.as_bytes()));
@@ -365,6 +366,25 @@ impl<P: Post> Sweep<P> {
         Err(trouble(format!("it is disabled, and could not be recorded: the key changed {TRIES} times")))
     }
 
+    /// Whether it was this session of the disabler that set the key Inactive after `since`, if an event told.
+    async fn who_disabled(
+        &self,
+        place: &Place,
+        session_name: &str,
+        since: Timestamp,
+    ) -> Result<Option<bool>, keytide_aws::Failure> {
+        let rules = &self.deliver.settings.rules;
+        let since = since.saturating_sub(CLOCKS_AGREE).unwrap_or(since);
+        let history = self.ledger.history(place).await?;
+        let told = history.facts.iter().filter_map(|fact| match &fact.body {
+            FactBody::Key { event, .. } if event.call.at >= since && event.sets(&Status::Inactive) => {
+                Some(alert::is_disable_by(rules, event, session_name))
+            }
+            _ => None,
+        });
+        Ok(told.reduce(|ours, this| ours || this))
+    }
+
     /// A disable that somebody began and could not record, as an invocation that died: told of now, if the key
     /// has turned out Inactive since. While it is active as far as anybody knows, the plan decides.
     pub(super) async fn finish_disable(
@@ -373,7 +393,7 @@ impl<P: Post> Sweep<P> {
         claim: &Versioned<Delivery>,
         invocation: &Invocation,
     ) -> Result<(), Trouble> {
-        let DeliveryState::Doing { by, until, .. } = &claim.value.state else { return Ok(()) };
+        let DeliveryState::Doing { by, since, until } = &claim.value.state else { return Ok(()) };
         let (Place::Key { account, key_id }, true) = (place, invocation.now() >= *until) else {
             return Ok(());
         };
@@ -394,7 +414,17 @@ impl<P: Post> Sweep<P> {
             named: mark.disable_on,
             beyond_cap: false,
         };
-        let untold = self.record_disable(place, &planned, SeenAfter::Inactive, by, invocation).await?;
+        let who =
+            self.who_disabled(place, by, *since).await.map_err(|failure| trouble(failure.to_string()))?;
+        let seen = match who {
+            Some(true) => SeenAfter::Inactive,
+            None => SeenAfter::FoundInactive,
+            Some(false) => {
+                let cause = "somebody else had set the key Inactive".to_owned();
+                return self.end_claim(place, claim, by, Ending::GivenUp(cause), invocation).await;
+            }
+        };
+        let untold = self.record_disable(place, &planned, seen, by, invocation).await?;
         let note = Some("found done by a later sweep".to_owned());
         let receipt = Receipt { channel: "iam".to_owned(), ts: invocation.now().to_string(), note };
         self.end_claim(place, claim, by, Ending::Done(receipt), invocation).await?;

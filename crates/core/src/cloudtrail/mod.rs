@@ -378,6 +378,11 @@ impl KeyEvent {
         let what = self.change.status().map_or("", Status::as_str);
         self.call.fact_id(Some(&self.key_id), what)
     }
+
+    /// Whether it gave an existing key this status.
+    pub fn sets(&self, status: &Status) -> bool {
+        matches!(&self.change, KeyChange::StatusChanged { to } if to == status)
+    }
 }
 
 impl FailedCall {

@@ -15,3 +15,4 @@ mod lifecycle;
 mod policy;
 mod reader;
 mod report;
+mod walk;

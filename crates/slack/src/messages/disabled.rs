@@ -57,6 +57,7 @@ fn title(notice: &Notice<'_>, disabled: &DisabledKey, user: Option<&str>) -> Str
     match disabled.seen {
         SeenAfter::Inactive => format!("{key} was disabled"),
         SeenAfter::Unconfirmed => format!("{key}: its disabling is not confirmed"),
+        SeenAfter::FoundInactive => format!("{key} was found Inactive"),
     }
 }
 
@@ -74,7 +75,7 @@ fn last_use(disabled: &DisabledKey) -> Markup {
         .then(sweep::used_where(read));
     if disabled.at.duration_since(at) <= IN_USE {
         as_of(say("⚠️ It was in use: ").then(used)).say(match disabled.seen {
-            SeenAfter::Inactive => " Whatever used it is refused by AWS now.",
+            SeenAfter::Inactive | SeenAfter::FoundInactive => " Whatever used it is refused by AWS now.",
             SeenAfter::Unconfirmed => " Whatever used it is refused by AWS once it is Inactive.",
         })
     } else {
@@ -90,12 +91,20 @@ fn deed(notice: &Notice<'_>, disabled: &DisabledKey, key: Markup) -> Markup {
         .say(match disabled.seen {
             SeenAfter::Inactive => "keytide disabled ",
             SeenAfter::Unconfirmed => "keytide asked IAM to disable ",
+            SeenAfter::FoundInactive => "A sweep stopped short as it was about to disable ",
         })
         .then(key)
         .say(" in ")
         .then(words::account(notice.accounts, &disabled.key.account))
-        .say(" on ")
+        .say(match disabled.seen {
+            SeenAfter::FoundInactive => "; it was found Inactive on ",
+            SeenAfter::Inactive | SeenAfter::Unconfirmed => " on ",
+        })
         .word(&words::when(disabled.at))
+        .say(match disabled.seen {
+            SeenAfter::FoundInactive => ". It was to be disabled",
+            SeenAfter::Inactive | SeenAfter::Unconfirmed => "",
+        })
         .say(match planned.ground {
             Ground::Age => ", because it is ",
             Ground::Unused => ", because nobody used it for too long; it is ",
@@ -108,6 +117,9 @@ fn deed(notice: &Notice<'_>, disabled: &DisabledKey, key: Markup) -> Markup {
         .say(". ");
     match disabled.seen {
         SeenAfter::Inactive => whole.say("It is disabled, not deleted."),
+        SeenAfter::FoundInactive => whole.say(
+            "Whether that was keytide's call or somebody else's is not known: no event has told. It is disabled, not deleted.",
+        ),
         SeenAfter::Unconfirmed => whole.bold("Not confirmed:").say(
             " IAM did not show it as Inactive when it was read again. The next sweep looks again; until then, take it for active.",
         ),
@@ -124,7 +136,7 @@ fn own_fields(notice: &Notice<'_>, disabled: &DisabledKey) -> Vec<Markup> {
         field(
             "Seen afterwards",
             Markup::new().say(match disabled.seen {
-                SeenAfter::Inactive => "Inactive",
+                SeenAfter::Inactive | SeenAfter::FoundInactive => "Inactive",
                 SeenAfter::Unconfirmed => "not yet Inactive",
             }),
         ),

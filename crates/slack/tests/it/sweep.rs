@@ -99,6 +99,9 @@ fn unused() -> Due {
     ))
 }
 
+golden!(disabled_channel_found_inactive, {
+    disabled_message(used(None, "N/A", "N/A"), Ground::Age, SeenAfter::FoundInactive, for_channel)
+});
 golden!(root_key_found, root_key(&prod(), now(), &accounts()));
 golden!(due_owner_first, to_owner(&[first()]));
 golden!(due_owner_last, to_owner(&[last()]));
