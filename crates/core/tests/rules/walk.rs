@@ -185,7 +185,7 @@ impl World {
         hasher.finish()
     }
 
-    fn state(&self, key: Key) -> AccountState {
+    fn state(key: Key) -> AccountState {
         AccountState {
             account: ACCOUNT.parse().unwrap(),
             keys: vec![key],
@@ -269,16 +269,14 @@ impl World {
         let now = self.now();
         let sweep = self.sweeps[number].clone();
         let session = sweep.session.clone();
-        let after_notice = |disable: Option<PlannedDisable>| match disable {
-            Some(disable) => Some(Step::ClaimDisable { disable }),
-            None => None,
-        };
+        let after_notice =
+            |disable: Option<PlannedDisable>| disable.map(|disable| Step::ClaimDisable { disable });
         let next = match sweep.step.value {
             Step::Observe => Some(Step::Plan { listed: self.status.clone(), at: now }),
             Step::Plan { listed, at } => {
                 self.settle();
                 let seen = sighting(&listed, at);
-                let made = plan(&self.state(self.key.value.clone()), &seen, policy, now);
+                let made = plan(&Self::state(self.key.value.clone()), &seen, policy, now);
                 let sighted = Sighting {
                     account: ACCOUNT.parse().unwrap(),
                     key_id: KEY.to_owned(),
@@ -342,7 +340,7 @@ impl World {
                 after_notice(disable)
             }
             Step::ClaimDisable { disable } => {
-                let state = self.state(self.key.value.clone());
+                let state = Self::state(self.key.value.clone());
                 let name = disable_name(&disable);
                 let known = self.deliveries.value.get(&name).cloned().unwrap_or_else(|| {
                     Delivery::new(name.clone(), "a sweep".to_owned(), Severity::Notice, now)
@@ -364,7 +362,7 @@ impl World {
                 }
             }
             Step::LookLast { disable } => {
-                let state = self.state(self.key.value.clone());
+                let state = Self::state(self.key.value.clone());
                 let stopped = stopped_by(&disable, &state, &self.key.value, policy, now).is_some();
                 if stopped || self.status != Status::Active {
                     self.end_claim(&disable, &session, Ending::Retry("not now".to_owned()));
@@ -390,13 +388,12 @@ impl World {
             }
         };
         let sweep = &mut self.sweeps[number];
-        match next {
-            Some(step) => sweep.step = Marked::new(step),
-            None => {
-                sweep.step = Marked::new(Step::Observe);
-                sweep.runs_left -= 1;
-                sweep.session += "'";
-            }
+        if let Some(step) = next {
+            sweep.step = Marked::new(step);
+        } else {
+            sweep.step = Marked::new(Step::Observe);
+            sweep.runs_left -= 1;
+            sweep.session += "'";
         }
     }
 
