@@ -18,6 +18,7 @@ mod scan;
 mod simulate;
 mod sweep;
 mod sweep_cli;
+mod sweep_faults;
 mod sweeper;
 mod watch;
 mod watcher;

@@ -316,63 +316,6 @@ async fn in_steady_state_an_account_costs_three_calls_and_a_due_key_four() {
     assert!(tide.iam_calls() <= 3 + 4, "{:?}", tide.world.aws.calls().list());
 }
 
-/// Where a sweep's fault may leave things: the next sweep mends it, and no rule is broken meanwhile.
-#[tokio::test(start_paused = true)]
-async fn a_fault_at_every_single_call_of_a_sweep_loses_nothing_and_disables_nothing_wrongly() {
-    let mut faults = 0_u64;
-    for (day, kinds) in
-        [(76, &[Fault::ServerError, Fault::TimeoutAfter][..]), (91, &[Fault::TimeoutAfter][..])]
-    {
-        for kind in kinds {
-            let mut number = 1;
-            loop {
-                let tide = Tide::new("enforce").await;
-                tide.run().await.unwrap();
-                for stop in [75_i64, 76, 81, 86, 90] {
-                    if stop < day {
-                        let days = u32::try_from(stop - tide.age_days()).unwrap();
-                        // Days on which nothing is due are left out: a sweep catches up.
-                        tokio::time::sleep(DAY * days.saturating_sub(1)).await;
-                        tide.days(1).await;
-                    }
-                }
-                tokio::time::sleep(DAY).await;
-                tide.world.aws.calls().restart();
-                tide.world.aws.faults().at_call(number, *kind);
-                let first = tide.run().await;
-                let made = tide.world.aws.calls().total();
-                tide.world.aws.faults().clear();
-                // The queue brings it back, and a lease runs out.
-                tokio::time::sleep(Duration::from_mins(30)).await;
-                let second = tide.run().await.unwrap();
-                assert_eq!(second.troubles, [], "call {number}, {kind:?}, after {first:?}");
-                let story = tide.world.story_of(KEY).await;
-                let open = story.deliveries.iter().filter(|delivery| !delivery.value.state.is_finished());
-                assert_eq!(open.count(), 0, "call {number}, {kind:?}: {:?}", story.deliveries);
-                let (owner, channel) = (tide.world.owner_texts().len(), tide.world.channel_texts().len());
-                let expected = if day == 76 { 1 } else { 4 };
-                assert!(
-                    owner >= expected && channel >= expected,
-                    "call {number}, {kind:?}: {owner}, {channel}"
-                );
-                assert!(
-                    owner <= expected + 1 && channel <= expected + 2,
-                    "call {number}, {kind:?}: {owner}, {channel}"
-                );
-                let wanted = if day == 91 { Status::Inactive } else { Status::Active };
-                assert_eq!(tide.status().await, wanted, "call {number}, {kind:?}");
-                faults += 1;
-                if number >= made {
-                    break;
-                }
-                number += 1;
-            }
-        }
-    }
-    println!("{faults} faults at single calls of a sweep");
-    assert!(faults > 60, "{faults}");
-}
-
 /// Whatever is decided while a sweep is under way counts: everything is read afresh before a disable.
 #[tokio::test(start_paused = true)]
 async fn a_halt_or_an_exemption_that_comes_between_plan_and_disable_is_heeded() {

@@ -40,6 +40,8 @@ pub enum Untold {
     OldByHand,
     /// The first sweep of an account takes stock, and tells of it in one message.
     Baseline,
+    /// A sweep died while it disabled the key: that is told of instead.
+    AsDisable,
 }
 
 impl Untold {
@@ -49,6 +51,7 @@ impl Untold {
             Self::ByHand => "read by hand and not posted",
             Self::OldByHand => "old when read by hand, so not posted",
             Self::Baseline => "first sweep",
+            Self::AsDisable => "told of as a disable",
         }
     }
 }

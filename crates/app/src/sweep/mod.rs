@@ -130,7 +130,7 @@ impl<P: Post> Sweep<P> {
     ) -> Result<Swept, SweepError> {
         let record = self.take(account, name, policy, invocation).await?;
         // First what is owed already: it must go out of an account that cannot be read any more, too.
-        let mut troubles = self.finish_unfinished(account, invocation).await;
+        let (open_disables, mut troubles) = self.finish_unfinished(account, invocation).await;
         let mut observed = match Box::pin(self.observer.observe(account, policy, visit, invocation)).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -154,7 +154,10 @@ impl<P: Post> Sweep<P> {
             calls: BTreeMap::new(),
             plan,
         };
-        self.record_changes(&observed, &mut swept, invocation).await;
+        self.record_changes(&observed, &open_disables, &mut swept, invocation).await;
+        for (place, claim) in &open_disables {
+            swept.troubles.extend(self.finish_disable(place, claim, invocation).await.err());
+        }
         self.tell_of_account(&mut swept, invocation).await;
         self.notify(&mut swept, policy, invocation).await;
         self.disable(&observed, &mut swept, policy, &record, invocation).await;

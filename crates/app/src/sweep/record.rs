@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use keytide_aws::ledger::{Place, Recorded, Versioned};
 use keytide_core::{
     AccountId, alert,
-    delivery::Stage,
+    delivery::{Delivery, Stage},
     digest::sha256_hex,
     fact::{Fact, FactBody, ObservedKey, Untold},
     key::Key,
@@ -25,13 +25,18 @@ const MOST_UNFINISHED: usize = 200;
 /// it has been given up there, or is as good as.
 const LEFT_TO_THE_WATCHER: SignedDuration = SignedDuration::from_hours(6);
 
+/// The claim of a disable that was begun and not ended.
+pub(super) type OpenDisable = (Place, Versioned<Delivery>);
+
 impl<P: Post> Sweep<P> {
-    /// Makes the deliveries that somebody left unfinished.
+    /// Makes the messages that somebody left unfinished; gives the disables that were begun and not ended, which
+    /// only a look at the keys can settle.
     pub(super) async fn finish_unfinished(
         &self,
         account: &AccountId,
         invocation: &Invocation,
-    ) -> Vec<Trouble> {
+    ) -> (Vec<OpenDisable>, Vec<Trouble>) {
+        let mut disables = Vec::new();
         let mut troubles = Vec::new();
         let mut unfinished = Vec::new();
         // What people decided for all accounts is nobody's in particular: whoever comes first tells of it.
@@ -47,7 +52,7 @@ impl<P: Post> Sweep<P> {
         }
         for (place, delivery) in unfinished {
             if delivery.value.name.stage == Stage::Disable {
-                troubles.extend(self.finish_disable(&place, &delivery, invocation).await.err());
+                disables.push((place, delivery));
                 continue;
             }
             let fact = match self.ledger.fact(&place, &delivery.value.fact_id).await {
@@ -75,7 +80,7 @@ impl<P: Post> Sweep<P> {
                 troubles.push(Trouble::general(trouble));
             }
         }
-        troubles
+        (disables, troubles)
     }
 
     /// The owner as the ledger has it: the sweep has just read it, or will.
@@ -92,13 +97,14 @@ impl<P: Post> Sweep<P> {
     pub(super) async fn record_changes(
         &self,
         observed: &Observed,
+        open_disables: &[OpenDisable],
         swept: &mut Swept,
         invocation: &Invocation,
     ) {
         let key_ids: Vec<String> =
             swept.plan.changes.iter().map(|change| change.key.key_id.clone()).collect();
         for key_id in key_ids {
-            if let Err(trouble) = self.record_change(observed, &key_id, invocation).await {
+            if let Err(trouble) = self.record_change(observed, open_disables, &key_id, invocation).await {
                 swept.troubles.push(trouble);
             }
         }
@@ -107,6 +113,7 @@ impl<P: Post> Sweep<P> {
     async fn record_change(
         &self,
         observed: &Observed,
+        open_disables: &[OpenDisable],
         key_id: &str,
         invocation: &Invocation,
     ) -> Result<(), Trouble> {
@@ -142,6 +149,11 @@ impl<P: Post> Sweep<P> {
                 state.baseline_at.is_none() || (change.news == [News::Found] && state.is_stock(&change.key));
             if is_stock && !deliveries.is_empty() {
                 fact.untold = Some(Untold::Baseline);
+                deliveries.clear();
+            }
+            let is_off = change.key.standing_word() == "Inactive";
+            if is_off && open_disables.iter().any(|(open, _)| *open == place) && !deliveries.is_empty() {
+                fact.untold = Some(Untold::AsDisable);
                 deliveries.clear();
             }
             let key = Versioned { value: change.key.clone(), version };
