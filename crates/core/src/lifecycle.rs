@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cloudtrail::{Status, Subject},
+    decision::LONGEST_EXEMPTION_DAYS,
     delivery::{NoticeDay, Stage},
     key::{Ground, Key, NoticeMark, Standing},
     policy::{Mode, Treatment},
@@ -43,6 +44,17 @@ pub struct Exemption {
     pub granted_at: Timestamp,
     /// Until when.
     pub until: Timestamp,
+}
+
+impl Exemption {
+    /// When it ends: as it says, and 180 days after it was granted at the latest, whoever wrote it into the ledger
+    /// by which way. One that is granted in the future does not count.
+    pub fn ends(&self, now: Timestamp) -> Timestamp {
+        if self.granted_at.duration_since(now) > CLOCK_TOLERANCE {
+            return Timestamp::MIN;
+        }
+        self.until.min(days_after(self.granted_at, LONGEST_EXEMPTION_DAYS))
+    }
 }
 
 /// What holds for a key besides its own state.
@@ -178,9 +190,10 @@ pub fn phase<'a>(key: &'a Key, around: &Circumstances<'a>) -> Phase<'a> {
         return Phase::Dormant(&mark.status);
     }
     let Some(born) = key.born() else { return Phase::Unknown("its birth is not known") };
-    if let Some(exemption) = around.exemption.filter(|exemption| exemption.until > around.now) {
-        let soon = exemption.until.duration_since(around.now) <= EXEMPTION_WARNING;
-        let ending = soon.then(|| Stage::ExemptionEnding(utc_date(exemption.until)));
+    if let Some(exemption) = around.exemption.filter(|exemption| exemption.ends(around.now) > around.now) {
+        let ends = exemption.ends(around.now);
+        let soon = ends.duration_since(around.now) <= EXEMPTION_WARNING;
+        let ending = soon.then(|| Stage::ExemptionEnding(utc_date(ends)));
         return Phase::Exempt { exemption, ending };
     }
     Phase::Running(clock(key, born, around))
@@ -203,7 +216,7 @@ pub fn armed(key: &Key, born: Timestamp, around: &Circumstances<'_>) -> Armed {
         }
     }
     later(begins, ArmedBy::Reactivation);
-    later(around.exemption.map(|exemption| exemption.until), ArmedBy::ExemptionEnded);
+    later(around.exemption.map(|exemption| exemption.ends(around.now)), ArmedBy::ExemptionEnded);
     later(around.enforced_since, ArmedBy::Enforce);
     later(around.restored_at, ArmedBy::Restored);
     let again = key.reactivations.iter().copied().filter(|at| Some(*at) > begins && *at > since).max();

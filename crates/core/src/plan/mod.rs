@@ -469,7 +469,12 @@ fn plan_exempt(
     ending: Option<Stage>,
     now: Timestamp,
 ) {
-    let ends = lifecycle::utc_date(exemption.until);
+    let ends = exemption.ends(now);
+    if ends < exemption.until {
+        let what = "its exemption says more than 180 days, and ends after those";
+        plan.find(key, FindingKind::Unknown(what.to_owned()));
+    }
+    let ends = lifecycle::utc_date(ends);
     plan.look_ahead(key, ends, UpcomingKind::ExemptionEnds);
     let is_told = ending.is_none_or(|stage| key.notices.iter().any(|mark| mark.stage == stage));
     if let Some(stage) = ending.filter(|_| !is_told) {

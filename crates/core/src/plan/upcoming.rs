@@ -189,7 +189,7 @@ fn mark_of(notice: &PlannedNotice, mode: Mode, at: Timestamp) -> NoticeMark {
 fn ends_of_exemptions(state: &AccountState, mode: Mode, now: Timestamp, dates: u32) -> Vec<Coming> {
     let last = dates_after(utc_date(now), dates);
     let ends = |key: &Key| {
-        let until = state.exemptions.get(&key.key_id)?.until;
+        let until = state.exemptions.get(&key.key_id)?.ends(now);
         (until > now && utc_date(until) <= last).then(|| Coming {
             on: utc_date(until),
             account: state.account.clone(),

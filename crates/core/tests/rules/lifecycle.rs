@@ -465,6 +465,35 @@ fn an_exempt_key_is_left_alone_and_its_owner_is_told_a_week_before_the_end() {
     assert_eq!(dates_between(life.born, life.disabled[0]), 106);
 }
 
+/// Whoever may write the table can write an exemption that no command would.
+#[test]
+fn an_exemption_that_no_command_granted_ends_after_180_days_or_does_not_count() {
+    let exempt = |life: &mut Life, granted: i64, days: i64| {
+        let granted_at = life.now.checked_add(hours(granted * 24)).unwrap();
+        let until = granted_at.checked_add(hours(days * 24)).unwrap();
+        let (reason, author) = ("forged".to_owned(), "nobody".to_owned());
+        let exemption = Exemption { reason, author, granted_at, until };
+        life.state.exemptions.insert(KEY.to_owned(), exemption);
+    };
+    let days_of_disables = |granted: i64, days: i64| {
+        let mut life = life();
+        life.live(&Deed::Mode(Mode::Enforce));
+        exempt(&mut life, granted, days);
+        let mut findings = 0;
+        for _ in 0..220 {
+            let made = life.day(&Deed::Nothing).unwrap();
+            findings +=
+                made.findings.iter().filter(|finding| finding.what.to_string().contains("180 days")).count();
+            if let Some(disable) = made.disables.first() {
+                return (disable.age_days, findings > 0);
+            }
+        }
+        (0, findings > 0)
+    };
+    assert_eq!(days_of_disables(0, 3_000), (186, true));
+    assert_eq!(days_of_disables(100, 3_000), (91, false));
+}
+
 #[test]
 fn a_notice_that_was_not_in_earnest_licenses_nothing() {
     let mut life = life();
