@@ -12,6 +12,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use tools::tools;
@@ -85,7 +87,31 @@ fn problems(mut judge: Command, messages: &[(String, Value)]) -> Vec<String> {
 pub(crate) struct Moto {
     /// The endpoint of every service, such as `http://127.0.0.1:41234`.
     pub(crate) url: String,
-    _server: Server,
+    server: Server,
+}
+
+/// A session that somebody began by `AssumeRole`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Session {
+    /// The role's ARN.
+    pub(crate) role: String,
+    /// The external id given.
+    pub(crate) external_id: Option<String>,
+    /// The inline policy that narrows it, as JSON.
+    pub(crate) policy: Option<String>,
+}
+
+impl Moto {
+    /// Sets moto's clock, which then goes on from there; its credential reports then say that they are of now.
+    pub(crate) fn set_clock(&mut self, at: Timestamp) {
+        self.server.ask(&format!("clock {}", at.strftime("%Y-%m-%dT%H:%M:%S")));
+    }
+
+    /// Every session that was begun, by moto's own books: no API shows them.
+    pub(crate) fn sessions(&mut self) -> Vec<Session> {
+        let said = self.server.ask("sessions");
+        must(&format!("read the sessions of {said}"), serde_json::from_value(said.clone()))
+    }
 }
 
 /// Starts moto on a free port of the loopback interface; it ends when the value is dropped.
@@ -94,7 +120,7 @@ pub(crate) fn start_moto() -> Moto {
     let mut command = tools.python();
     command.arg(tools.script("serve_moto.py"));
     let (server, said) = Server::start(command);
-    Moto { url: text(&said, "url"), _server: server }
+    Moto { url: text(&said, "url"), server }
 }
 
 /// emulate's Slack with a seeded workspace, which holds tokens to their scopes.
@@ -131,8 +157,8 @@ pub(crate) fn start_emulate_slack() -> EmulateSlack {
 /// A process that serves until this is dropped, or until the test run is gone: its standard input ends with us.
 struct Server {
     child: Child,
-    /// Kept open: a server that writes once more must not fail for it.
-    _stdout: BufReader<ChildStdout>,
+    /// Kept open, also where nothing is asked: a server that writes once more must not fail for it.
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -141,14 +167,24 @@ impl Server {
         // Its complaints go where the test run's go.
         let mut child =
             must("start the server", command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn());
-        let mut stdout =
+        let stdout =
             BufReader::new(must("find the server's output", child.stdout.take().ok_or("it is not piped")));
-        let mut line = String::new();
-        must("read the server's first line", stdout.read_line(&mut line));
-        let server = Self { child, _stdout: stdout };
-        let said =
-            must(&format!("read {line:?}, which {command:?} said, as JSON"), serde_json::from_str(&line));
+        let mut server = Self { child, stdout };
+        let said = server.hear(&format!("{command:?}"));
         (server, said)
+    }
+
+    /// Asks a server that answers each line with one of JSON.
+    fn ask(&mut self, question: &str) -> Value {
+        let stdin = must("find the server's input", self.child.stdin.as_mut().ok_or("it is not piped"));
+        must(&format!("ask {question:?}"), writeln!(stdin, "{question}"));
+        self.hear(question)
+    }
+
+    fn hear(&mut self, what: &str) -> Value {
+        let mut line = String::new();
+        must(&format!("read the server's line on {what}"), self.stdout.read_line(&mut line));
+        must(&format!("read {line:?}, which the server said on {what}, as JSON"), serde_json::from_str(&line))
     }
 }
 

@@ -14,3 +14,5 @@ mod messages;
 mod moto;
 mod organizations;
 mod shape;
+#[cfg(feature = "counterparts")]
+mod sweep;

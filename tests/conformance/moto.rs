@@ -15,7 +15,7 @@ use crate::{
 
 const MEMBER: &str = "111122223333";
 
-async fn config(moto: &Moto) -> SdkConfig {
+pub(crate) async fn config(moto: &Moto) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::from_static("us-east-1"))
         .endpoint_url(&moto.url)

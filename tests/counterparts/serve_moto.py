@@ -1,5 +1,11 @@
 """Serves moto on a free port of 127.0.0.1 and says which on the first line of standard output, as JSON.
 
+Each line of standard input is one question about what moto has no API for; its answer is one line of JSON:
+
+    clock 2026-05-04T09:00:00   sets moto's clock, which then goes on from there (births of keys, ends of sessions, the
+                                Date of answers): {}
+    sessions                    every session that AssumeRole began: [{"role", "external_id", "policy"}, ...]
+
 Ends when standard input does, so that a test run that was killed leaves nothing behind.
 """
 
@@ -7,11 +13,53 @@ import json
 import logging
 import os
 import sys
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 
 # Set, it would put every caller into one account.
 os.environ.pop("MOTO_ACCOUNT_ID", None)
 
-from moto.server import ThreadedMotoServer  # noqa: E402  (moto reads its environment when it is imported)
+import moto.core.utils  # noqa: E402  (moto reads its environment when it is imported)
+from moto.iam.responses import IamResponse  # noqa: E402
+from moto.server import MotoRequestHandler, ThreadedMotoServer  # noqa: E402
+from moto.sts.models import sts_backends  # noqa: E402
+
+real_now = moto.core.utils.utcnow
+real_report = IamResponse.get_credential_report
+ahead = timedelta()
+
+
+def now():
+    return real_now() + ahead
+
+
+def report_of_now(response):
+    """moto makes a credential report at the moment at which it is read, and says that it was made in 2015."""
+    answer = real_report(response)
+    answer.result["GeneratedTime"] = now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    return answer
+
+
+def date_of_now(handler, timestamp=None):
+    return format_datetime(now().replace(tzinfo=timezone.utc), usegmt=True)
+
+
+def set_clock(text):
+    global ahead
+    ahead = datetime.fromisoformat(text) - real_now()
+    # moto's modules each hold the function by their own name; those that are imported later take it from the first.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("moto.") and vars(module).get("utcnow") is real_now:
+            module.utcnow = now
+    MotoRequestHandler.date_time_string = date_of_now
+    IamResponse.get_credential_report = report_of_now
+    return {}
+
+
+def all_sessions():
+    begun = [role for account in sts_backends.values() for backend in account.values() for role in backend.assumed_roles]
+    return [{"role": role.role_arn, "external_id": role.external_id, "policy": role.policy} for role in begun]
+
 
 # One line a request is of no use to a test.
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -19,6 +67,8 @@ server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 _, port = server.get_host_and_port()
 print(json.dumps({"url": f"http://127.0.0.1:{port}"}), flush=True)
-sys.stdin.read()
+for line in sys.stdin:
+    question, _, text = line.strip().partition(" ")
+    print(json.dumps({"clock": set_clock, "sessions": lambda _: all_sessions()}[question](text)), flush=True)
 # Without waiting for requests under way: nobody is left to read the answers.
 os._exit(0)
