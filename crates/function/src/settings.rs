@@ -14,7 +14,10 @@
 //! | `KEYTIDE_SLACK_URL` | where Slack is, for tests | `https://slack.com/api/` |
 //! | `KEYTIDE_LOG` | `error`, `warn` or `info`, for keytide's own lines | `info` |
 //!
-//! Lambda itself sets `AWS_REGION`, `AWS_LAMBDA_RUNTIME_API`, `AWS_LAMBDA_FUNCTION_NAME`,
+//! The SDK's own `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_ENDPOINT_URL` and
+//! `AWS_ENDPOINT_URL_<SERVICE>` count as they do everywhere.
+//!
+//! Lambda itself sets the role's credentials, `AWS_REGION`, `AWS_LAMBDA_RUNTIME_API`, `AWS_LAMBDA_FUNCTION_NAME`,
 //! `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` and `AWS_LAMBDA_FUNCTION_VERSION`; without the last four there is no
 //! Lambda around us. A variable that is set to nothing counts as not set: that is how a template leaves an
 //! optional one out.

@@ -2,7 +2,13 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
+    retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -63,20 +69,44 @@ pub struct Bounds {
     pub attempts: u32,
 }
 
-/// AWS as the function's own role.
-pub async fn sdk_config(settings: &Settings, bounds: Bounds) -> SdkConfig {
+/// AWS as the function's own role, whose credentials Lambda gives in the environment. Nothing else is looked for, no
+/// profile and no metadata service: that would cost half a megabyte, and time in every cold start.
+pub fn sdk_config(settings: &Settings, bounds: Bounds) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(bounds.connect)
         .operation_attempt_timeout(bounds.attempt)
         .operation_timeout(bounds.call)
         .build();
     // Pinned: a new version of the SDK's habits is taken on purpose.
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(settings.region.clone()))
+        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+        .sleep_impl(TokioSleep::new())
+        .time_source(SystemTimeSource::new())
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(bounds.attempts))
-        .load()
-        .await
+        .service_config(Endpoints);
+    config.set_use_fips(switch("AWS_USE_FIPS_ENDPOINT"));
+    config.set_use_dual_stack(switch("AWS_USE_DUALSTACK_ENDPOINT"));
+    config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
+    config.build()
+}
+
+/// A switch of the SDK's own: `true` or `false`.
+fn switch(name: &str) -> Option<bool> {
+    variable(name)?.trim().to_ascii_lowercase().parse().ok()
+}
+
+/// Where one service is, if it is elsewhere: `AWS_ENDPOINT_URL_DYNAMODB` and its like.
+#[derive(Debug)]
+struct Endpoints;
+
+impl LoadServiceConfig for Endpoints {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_ascii_uppercase().replace(' ', "_");
+        variable(&format!("{}_{service}", key.env()))
+    }
 }
 
 /// The time of day, for one invocation.
@@ -87,7 +117,8 @@ pub fn time_of_day() -> Timestamp {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads a function's configuration")]
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    // Set to nothing counts as not set.
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// JSON lines on stdout. The level is keytide's own: the libraries under it stay at warnings, since what

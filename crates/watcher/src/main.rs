@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 /// Sets everything up once, and answers invocations until Lambda ends the process.
 async fn serve(settings: &Settings, config: &Config) -> Result<(), lambda_runtime::Error> {
-    let handler = handler(settings, config, &sdk_config(settings, BOUNDS).await)?;
+    let handler = handler(settings, config, &sdk_config(settings, BOUNDS))?;
     let handler = &handler;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| handler.handle(event, time_of_day())))
         .await
