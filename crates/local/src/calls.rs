@@ -101,6 +101,11 @@ impl Calls {
         })
     }
 
+    /// How many calls there were, by service and operation.
+    pub fn counts(&self) -> BTreeMap<(Service, &'static str), u64> {
+        self.with(|log| log.counts.clone())
+    }
+
     /// The latest calls, oldest first (at most 16,384).
     pub fn list(&self) -> Vec<CallInfo> {
         self.with(|log| log.latest.iter().cloned().collect())
