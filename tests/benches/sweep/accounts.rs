@@ -12,13 +12,13 @@ use keytide_tests::{
 };
 use serde_json::{Value, json};
 
-use super::organization::{Day, LATENCY, Organization, Shape, account_id};
+use super::organization::{AccountDay, Day, LATENCY, Organization, Shape, account_id};
 use crate::{
     Outcome,
     cold::peak_mb,
     company::{CHANNEL, EXTERNAL_ID, SECRET, TABLE},
     one_paused_thread, several_threads,
-    table::{Row, Table, ratio},
+    table::{Row, Table, median, ratio},
 };
 
 const ACCOUNTS: u32 = 1_000;
@@ -29,8 +29,8 @@ const IAM_RATE: u32 = 20;
 /// The first of the days that are measured; the program's is the day on which this runs.
 const DAYS_BEFORE: i64 = 3;
 /// So many accounts one sandbox sweeps for its memory: more than those whose sessions it keeps.
-const FEW: usize = 20;
-const MANY: usize = 200;
+const FEW: usize = 100;
+const MANY: usize = 400;
 
 pub(crate) fn measure(table: &mut Table) -> Outcome<()> {
     let program = build::program("keytide-sweeper", "lambda")?;
@@ -90,14 +90,19 @@ async fn days(table: &mut Table, start: Timestamp) -> Outcome<Organization> {
             samples: format!("a day, {} calls", day.all_calls()),
         });
         let throttled = day.calls_to(Service::Iam).saturating_sub(asked(day));
-        let listed = day.accounts.iter().filter(|account| is_listed_wholly(account.outcome.calls)).count();
-        let longest = day.accounts.iter().map(|account| account.invoked).max().unwrap_or_default();
+        let (weekly, ordinary): (Vec<&AccountDay>, Vec<&AccountDay>) =
+            day.accounts.iter().partition(|account| is_listed_wholly(account.outcome.calls));
+        let each =
+            |accounts: &[&AccountDay]| median(accounts.iter().map(|account| account.invoked.as_secs_f64()));
         table.note(format!(
-            "{figure}: {} calls, of them {throttled} throttled by IAM (IAM: {}); {listed} accounts had their day of \
-             the week on which all are listed; the longest took {:.1} s.",
+            "{figure}: {} calls, of them {throttled} throttled by IAM (IAM: {}; DynamoDB: {}). An account took {:.1} s; the \
+             {} that had their day of the week, on which everybody is listed, {:.1} s each. Medians.",
             day.by_service(),
             day.of(Service::Iam),
-            longest.as_secs_f64(),
+            day.of(Service::DynamoDb),
+            each(&ordinary),
+            weekly.len(),
+            each(&weekly),
         ));
     }
     table.note(format!(

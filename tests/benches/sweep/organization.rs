@@ -117,6 +117,8 @@ pub(crate) struct Day {
 #[derive(Debug)]
 pub(crate) struct AccountDay {
     pub(crate) invoked: Duration,
+    /// On a CPU, as [`Day::cpu`]; where several sandboxes are at work, of all that were meanwhile.
+    pub(crate) cpu: Duration,
     pub(crate) outcome: OfAccount,
 }
 
@@ -335,8 +337,7 @@ impl Organization {
     /// whichever is free; one that has to come again waits for as long as was asked for, as it would on the queue.
     pub(crate) async fn run(&self, at_once: u32) -> Outcome<Day> {
         self.aws.calls().restart();
-        let (inside, cpu) = (self.inside.so_far(), cpu_time());
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), own_time(&self.inside));
         let invocation = next_invocation(&self.sessions, &self.aws);
         let date = match Box::pin(self.sandbox().begin(&invocation)).await? {
             Begun::Started { date, accounts } if accounts == usize::try_from(self.accounts)? => date,
@@ -352,15 +353,16 @@ impl Organization {
         for _ in 0..at_once {
             let (runs, work) = (self.sandbox(), Arc::clone(&work));
             let (aws, sessions) = (self.aws.clone(), Arc::clone(&self.sessions));
+            let inside = self.inside.clone();
             sandboxes.spawn(async move {
                 while let Some(next) = work.next() {
                     let Reverse((at, visit, account)) = next;
                     sleep_until(at).await;
                     let task = Task::Account { run: date, account: account.clone() };
                     let invocation = next_invocation(&sessions, &aws);
-                    let began = Instant::now();
+                    let (began, cpu) = (Instant::now(), own_time(&inside));
                     let ended = timeout(TIME_LIMIT, Box::pin(runs.account(&task, visit, &invocation))).await;
-                    work.note(&account, began.elapsed());
+                    work.note(&account, began.elapsed(), own_time(&inside).saturating_sub(cpu));
                     match ended {
                         Ok(Ok(done)) => work.end(done.outcome)?,
                         Ok(Err(again)) if visit < MOST_VISITS => {
@@ -379,13 +381,17 @@ impl Organization {
             ended??;
         }
         let clock = began.elapsed();
-        let cpu = cpu_time().saturating_sub(cpu);
-        let inside = self.inside.so_far().saturating_sub(inside);
+        let cpu = own_time(&self.inside).saturating_sub(cpu);
         let accounts = work.ended(usize::try_from(self.accounts)?)?;
         invoked += accounts.iter().map(|account| account.invoked).sum::<Duration>();
         let calls = self.aws.calls().counts();
-        Ok(Day { clock, invoked, cpu: cpu.saturating_sub(inside), calls, accounts })
+        Ok(Day { clock, invoked, cpu, calls, accounts })
     }
+}
+
+/// This thread's time on a CPU so far, less that inside AWS and Slack.
+fn own_time(inside: &Inside) -> Duration {
+    cpu_time().saturating_sub(inside.so_far())
 }
 
 fn next_invocation(sessions: &AtomicU64, aws: &LocalAws) -> Invocation {
@@ -397,7 +403,8 @@ fn next_invocation(sessions: &AtomicU64, aws: &LocalAws) -> Invocation {
 #[derive(Default)]
 struct Work {
     waiting: Mutex<BinaryHeap<Reverse<(Instant, u32, AccountId)>>>,
-    invoked: Mutex<BTreeMap<AccountId, Duration>>,
+    /// For how long, and how long on a CPU.
+    invoked: Mutex<BTreeMap<AccountId, (Duration, Duration)>>,
     ended: Mutex<Vec<OfAccount>>,
 }
 
@@ -414,8 +421,10 @@ impl Work {
         self.waiting().pop()
     }
 
-    fn note(&self, account: &AccountId, invoked: Duration) {
-        *locked(&self.invoked).entry(account.clone()).or_default() += invoked;
+    fn note(&self, account: &AccountId, invoked: Duration, cpu: Duration) {
+        let mut all = locked(&self.invoked);
+        let noted = all.entry(account.clone()).or_default();
+        *noted = (noted.0 + invoked, noted.1 + cpu);
     }
 
     /// An account that was not wholly swept is a wrong result, however fast that was.
@@ -433,9 +442,9 @@ impl Work {
         if ended.len() != expected {
             return Err(format!("{} of {expected} accounts were swept", ended.len()).into());
         }
-        let of = |outcome: OfAccount| AccountDay {
-            invoked: invoked.get(&outcome.account).copied().unwrap_or_default(),
-            outcome,
+        let of = |outcome: OfAccount| {
+            let (invoked, cpu) = invoked.get(&outcome.account).copied().unwrap_or_default();
+            AccountDay { invoked, cpu, outcome }
         };
         Ok(ended.into_iter().map(of).collect())
     }
