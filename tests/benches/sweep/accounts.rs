@@ -89,7 +89,7 @@ async fn days(table: &mut Table, start: Timestamp) -> Outcome<Organization> {
             aim: "≤ 900 s",
             samples: format!("a day, {} calls", day.all_calls()),
         });
-        let throttled = day.calls_to(Service::Iam).saturating_sub(asked(day));
+        let throttled = day.throttled;
         let (weekly, ordinary): (Vec<&AccountDay>, Vec<&AccountDay>) =
             day.accounts.iter().partition(|account| is_listed_wholly(account.outcome.calls));
         let each =
@@ -113,14 +113,6 @@ async fn days(table: &mut Table, start: Timestamp) -> Outcome<Organization> {
         first.invoked.as_secs_f64(),
     ));
     Ok(organization)
-}
-
-/// The calls to IAM that were asked for: what the SDK made again after a throttle counts once, and assuming the
-/// role is a call to STS.
-fn asked(day: &Day) -> u64 {
-    let counted: u64 = day.accounts.iter().map(|account| account.outcome.calls).sum();
-    let assumed = day.calls.get(&(Service::Sts, "AssumeRole")).copied().unwrap_or_default();
-    counted.saturating_sub(assumed)
 }
 
 fn is_listed_wholly(calls: u64) -> bool {

@@ -38,7 +38,7 @@ use keytide_core::{
     policy::Policy,
 };
 use keytide_local::{
-    HOME_ACCOUNT, KeyStatus, LocalAws, Service,
+    Fault, HOME_ACCOUNT, KeyStatus, LocalAws, Service,
     slack::{Person, SlackSim},
 };
 use keytide_slack::Slack;
@@ -110,6 +110,8 @@ pub(crate) struct Day {
     /// On a CPU, without what passed inside AWS and Slack.
     pub(crate) cpu: Duration,
     pub(crate) calls: BTreeMap<(Service, &'static str), u64>,
+    /// Of these, so many were throttled.
+    pub(crate) throttled: u64,
     pub(crate) accounts: Vec<AccountDay>,
 }
 
@@ -119,14 +121,12 @@ pub(crate) struct AccountDay {
     pub(crate) invoked: Duration,
     /// On a CPU, as [`Day::cpu`]; where several sandboxes are at work, of all that were meanwhile.
     pub(crate) cpu: Duration,
+    /// Calls to IAM, with the same reserve.
+    pub(crate) iam_calls: u64,
     pub(crate) outcome: OfAccount,
 }
 
 impl Day {
-    pub(crate) fn calls_to(&self, service: Service) -> u64 {
-        self.calls.iter().filter(|((of, _), _)| *of == service).map(|(_, count)| count).sum()
-    }
-
     pub(crate) fn all_calls(&self) -> u64 {
         self.calls.values().sum()
     }
@@ -360,9 +360,10 @@ impl Organization {
                     sleep_until(at).await;
                     let task = Task::Account { run: date, account: account.clone() };
                     let invocation = next_invocation(&sessions, &aws);
-                    let (began, cpu) = (Instant::now(), own_time(&inside));
+                    let (began, cpu, calls) = (Instant::now(), own_time(&inside), iam_calls(&aws));
                     let ended = timeout(TIME_LIMIT, Box::pin(runs.account(&task, visit, &invocation))).await;
-                    work.note(&account, began.elapsed(), own_time(&inside).saturating_sub(cpu));
+                    let cpu = own_time(&inside).saturating_sub(cpu);
+                    work.note(&account, (began.elapsed(), cpu, iam_calls(&aws) - calls));
                     match ended {
                         Ok(Ok(done)) => work.end(done.outcome)?,
                         Ok(Err(again)) if visit < MOST_VISITS => {
@@ -385,13 +386,18 @@ impl Organization {
         let accounts = work.ended(usize::try_from(self.accounts)?)?;
         invoked += accounts.iter().map(|account| account.invoked).sum::<Duration>();
         let calls = self.aws.calls().counts();
-        Ok(Day { clock, invoked, cpu, calls, accounts })
+        let throttled = self.aws.calls().faults().get(&Fault::Throttle).copied().unwrap_or_default();
+        Ok(Day { clock, invoked, cpu, calls, throttled, accounts })
     }
 }
 
 /// This thread's time on a CPU so far, less that inside AWS and Slack.
 fn own_time(inside: &Inside) -> Duration {
     cpu_time().saturating_sub(inside.so_far())
+}
+
+fn iam_calls(aws: &LocalAws) -> u64 {
+    aws.calls().counts().iter().filter(|((of, _), _)| *of == Service::Iam).map(|(_, count)| count).sum()
 }
 
 fn next_invocation(sessions: &AtomicU64, aws: &LocalAws) -> Invocation {
@@ -403,8 +409,8 @@ fn next_invocation(sessions: &AtomicU64, aws: &LocalAws) -> Invocation {
 #[derive(Default)]
 struct Work {
     waiting: Mutex<BinaryHeap<Reverse<(Instant, u32, AccountId)>>>,
-    /// For how long, and how long on a CPU.
-    invoked: Mutex<BTreeMap<AccountId, (Duration, Duration)>>,
+    /// For how long, how long on a CPU, and with how many calls to IAM.
+    invoked: Mutex<BTreeMap<AccountId, (Duration, Duration, u64)>>,
     ended: Mutex<Vec<OfAccount>>,
 }
 
@@ -421,10 +427,10 @@ impl Work {
         self.waiting().pop()
     }
 
-    fn note(&self, account: &AccountId, invoked: Duration, cpu: Duration) {
+    fn note(&self, account: &AccountId, (invoked, cpu, iam_calls): (Duration, Duration, u64)) {
         let mut all = locked(&self.invoked);
         let noted = all.entry(account.clone()).or_default();
-        *noted = (noted.0 + invoked, noted.1 + cpu);
+        *noted = (noted.0 + invoked, noted.1 + cpu, noted.2 + iam_calls);
     }
 
     /// An account that was not wholly swept is a wrong result, however fast that was.
@@ -443,8 +449,8 @@ impl Work {
             return Err(format!("{} of {expected} accounts were swept", ended.len()).into());
         }
         let of = |outcome: OfAccount| {
-            let (invoked, cpu) = invoked.get(&outcome.account).copied().unwrap_or_default();
-            AccountDay { invoked, cpu, outcome }
+            let (invoked, cpu, iam_calls) = invoked.get(&outcome.account).copied().unwrap_or_default();
+            AccountDay { invoked, cpu, iam_calls, outcome }
         };
         Ok(ended.into_iter().map(of).collect())
     }

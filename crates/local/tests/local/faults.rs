@@ -265,6 +265,7 @@ async fn iam_answers_so_many_calls_a_second_in_each_account_and_throttles_the_re
     // What a second holds at once, each account on its own, and what was refused took nothing.
     assert_eq!(answered(&one, 50).await, 20);
     assert_eq!(aws.calls().list().last().unwrap().fault, Some(Fault::Throttle));
+    assert_eq!(aws.calls().faults(), [(Fault::Throttle, 30)].into());
     assert_eq!(answered(&other, 5).await, 5);
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(answered(&one, 50).await, 5);
