@@ -35,8 +35,8 @@ deny: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## licences, sources, and one TLS 
 audit: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## known vulnerabilities; needs a network
 	$< --all-features check advisories
 
-bench: ## the table of README's figures, each beside a reference of the same run
-	$(CARGO) bench --locked -p keytide-tests
+bench: ## the table of README's figures, each beside a reference of the same run; FIGURES="sweep growth" for some
+	$(CARGO) bench --locked -p keytide-tests -- $(FIGURES)
 
 fuzz: $(TOOLS)/bin/cargo-fuzz-$(FUZZ_VERSION) ## the reader against whatever comes (nightly Rust), FUZZ_SECONDS=60
 	mkdir -p fuzz/corpus/reader

@@ -3,7 +3,7 @@
 //! Not timed tests: a slow machine gives slow figures and no failure. A wrong result fails: every run that is
 //! measured is looked at afterwards.
 //!
-//! `cargo bench -p keytide-tests -- reader warm` measures only those named.
+//! `make bench FIGURES="reader warm"` measures only those named.
 
 mod cold;
 mod company;
@@ -11,6 +11,7 @@ mod front;
 mod reader;
 mod replay;
 mod size;
+mod sweep;
 mod table;
 mod warm;
 
@@ -26,12 +27,15 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 type Figure = fn(&mut Table) -> Outcome<()>;
 
 /// The slow builds first, so that the measuring is not among them.
-const FIGURES: [(&str, Figure); 5] = [
+const FIGURES: [(&str, Figure); 8] = [
     ("cold", |table| several_threads()?.block_on(cold::measure(table))),
     ("warm", |table| one_thread()?.block_on(warm::measure(table))),
     ("reader", reader::measure),
     ("size", size::measure),
     ("replay", |table| several_threads()?.block_on(replay::measure(table))),
+    ("sweep", |table| one_paused_thread()?.block_on(sweep::peers::measure(table))),
+    ("accounts", sweep::accounts::measure),
+    ("growth", sweep::growth::measure),
 ];
 
 fn main() -> ExitCode {
@@ -61,6 +65,11 @@ fn main() -> ExitCode {
     }
     table::say(&table.to_string());
     if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Time passes on it only where everything waits: what is computed takes none.
+fn one_paused_thread() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().start_paused(true).build()
 }
 
 fn several_threads() -> std::io::Result<Runtime> {

@@ -40,7 +40,7 @@ const EVENTS: u32 = 2_000;
 
 /// Time that passed inside something.
 #[derive(Debug, Clone, Default)]
-struct Inside(Arc<AtomicU64>);
+pub(crate) struct Inside(Arc<AtomicU64>);
 
 impl Inside {
     async fn of<T>(&self, work: impl Future<Output = T>) -> T {
@@ -56,16 +56,16 @@ impl Inside {
         .await
     }
 
-    fn so_far(&self) -> Duration {
+    pub(crate) fn so_far(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
 
 /// The AWS in the process, with a clock around it.
 #[derive(Debug, Clone)]
-struct TimedAws {
-    aws: LocalAws,
-    inside: Inside,
+pub(crate) struct TimedAws {
+    pub(crate) aws: LocalAws,
+    pub(crate) inside: Inside,
 }
 
 impl HttpClient for TimedAws {
@@ -82,9 +82,9 @@ impl HttpConnector for TimedAws {
 }
 
 /// The Slack in the process, with a clock around it.
-struct TimedSlack {
-    slack: SlackSim,
-    inside: Inside,
+pub(crate) struct TimedSlack {
+    pub(crate) slack: SlackSim,
+    pub(crate) inside: Inside,
 }
 
 impl Post for TimedSlack {

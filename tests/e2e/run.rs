@@ -219,9 +219,8 @@ impl Company {
     }
 }
 
-/// `SendMessageBatch`, which the local SQS does not know, made of the `SendMessage` that it does; and some
-/// messages refused in an answer that is otherwise a success, as SQS may (API reference,
-/// `BatchResultErrorEntry`).
+/// `SendMessageBatch`, made of a `SendMessage` for each, so that some messages can be refused in an answer that
+/// is otherwise a success, as SQS may (API reference, `BatchResultErrorEntry`).
 #[derive(Debug, Clone)]
 struct Batches {
     inner: SharedHttpClient,

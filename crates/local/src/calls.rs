@@ -75,6 +75,7 @@ pub struct CallInfo {
 struct Log {
     last_number: u64,
     counts: BTreeMap<(Service, &'static str), u64>,
+    faults: BTreeMap<Fault, u64>,
     latest: VecDeque<CallInfo>,
 }
 
@@ -101,6 +102,16 @@ impl Calls {
         })
     }
 
+    /// How many calls there were, by service and operation.
+    pub fn counts(&self) -> BTreeMap<(Service, &'static str), u64> {
+        self.with(|log| log.counts.clone())
+    }
+
+    /// How many calls had which fault.
+    pub fn faults(&self) -> BTreeMap<Fault, u64> {
+        self.with(|log| log.faults.clone())
+    }
+
     /// The latest calls, oldest first (at most 16,384).
     pub fn list(&self) -> Vec<CallInfo> {
         self.with(|log| log.latest.iter().cloned().collect())
@@ -121,6 +132,9 @@ impl Calls {
 
     pub(crate) fn record(&self, call: CallInfo) {
         self.with(|log| {
+            if let Some(fault) = call.fault {
+                *log.faults.entry(fault).or_default() += 1;
+            }
             if log.latest.len() == REMEMBERED_CALLS {
                 log.latest.pop_front();
             }

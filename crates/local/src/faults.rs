@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::answer::{Answer, JSON_1_0, JSON_1_1};
 use crate::calls::{CallInfo, Service};
+use crate::rate::Rate;
 
 /// Something that goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -208,6 +210,7 @@ struct Settings {
     plan: Option<Plan>,
     latency: Duration,
     iam_delay: Duration,
+    iam_rate: Option<Rate>,
 }
 
 /// The faults of one world, to be set by a test.
@@ -255,10 +258,32 @@ impl Faults {
         self.change(|settings| settings.iam_delay = delay);
     }
 
-    pub(crate) fn decide(&self, call: &CallInfo) -> Option<Fault> {
+    /// IAM answers at most so many calls a second in each account (one at least), by the world's clock,
+    /// and what was left unused in the last second besides; to what comes faster it does
+    /// [`Fault::Throttle`]. `None`, as in the beginning: it answers them all.
+    ///
+    /// IAM's own limits are not published and differ by operation; here there is one for all.
+    pub fn set_iam_rate(&self, calls_a_second: Option<u32>) {
+        self.change(|settings| settings.iam_rate = calls_a_second.map(Rate::new));
+    }
+
+    pub(crate) fn decide(&self, call: &CallInfo, now: Timestamp) -> Option<Fault> {
         // The plan is a test's code: it is called outside of the lock.
-        let plan = self.read(|settings| settings.plan.clone())?;
-        plan(call).filter(|fault| fault.can_happen_to(call))
+        let plan = self.read(|settings| settings.plan.clone());
+        let planned = plan.and_then(|plan| plan(call)).filter(|fault| fault.can_happen_to(call));
+        planned.or_else(|| self.is_too_fast(call, now).then_some(Fault::Throttle))
+    }
+
+    fn is_too_fast(&self, call: &CallInfo, now: Timestamp) -> bool {
+        // Whose credentials are nobody's has no account, and gets another refusal.
+        if call.service != Service::Iam || call.account.is_empty() {
+            return false;
+        }
+        let mut is_taken = true;
+        self.change(|settings| {
+            is_taken = settings.iam_rate.as_mut().is_none_or(|rate| rate.take(&call.account, now));
+        });
+        !is_taken
     }
 
     pub(crate) fn latency(&self) -> Duration {

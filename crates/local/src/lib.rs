@@ -17,6 +17,7 @@ mod faults;
 mod iam;
 mod organizations;
 mod query;
+mod rate;
 mod route;
 mod secrets;
 mod session_policy;

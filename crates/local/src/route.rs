@@ -97,7 +97,7 @@ impl LocalAws {
             info.role = caller.role().map(str::to_owned);
             info.session = caller.session().map(str::to_owned);
         }
-        info.fault = self.faults().decide(&info);
+        info.fault = self.faults().decide(&info, self.now());
         let fault = info.fault;
         let refused_by_fault = fault.and_then(|fault| fault.answer(&info, call.body));
         self.calls().record(info);

@@ -1,6 +1,6 @@
 //! SQS: a queue with visibility, as much of it as a consumer sees.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,8 +11,17 @@ use crate::answer::{Answer, JSON_1_0};
 use crate::error::LocalError;
 use crate::world::Caller;
 
-pub(crate) const OPERATIONS: &[&str] =
-    &["SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueUrl"];
+pub(crate) const OPERATIONS: &[&str] = &[
+    "SendMessage",
+    "SendMessageBatch",
+    "ReceiveMessage",
+    "DeleteMessage",
+    "ChangeMessageVisibility",
+    "GetQueueUrl",
+];
+
+/// One call takes so many messages (SQS's API reference, `SendMessageBatch`).
+const LARGEST_BATCH: usize = 10;
 
 /// How often a long poll looks again.
 const POLL: Duration = Duration::from_millis(100);
@@ -84,10 +93,20 @@ struct Request {
     queue_name: String,
     message_body: String,
     delay_seconds: u32,
+    entries: Vec<Entry>,
     receipt_handle: String,
     visibility_timeout: Option<u32>,
     max_number_of_messages: Option<usize>,
     wait_time_seconds: u32,
+}
+
+/// One message of a batch.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Entry {
+    id: String,
+    message_body: String,
+    delay_seconds: u32,
 }
 
 pub(crate) async fn serve(aws: &LocalAws, operation: &'static str, caller: &Caller, body: &[u8]) -> Answer {
@@ -118,6 +137,7 @@ pub(crate) async fn serve(aws: &LocalAws, operation: &'static str, caller: &Call
     }
     match operation {
         "SendMessage" => send(aws, &request),
+        "SendMessageBatch" => send_batch(aws, &request),
         "ReceiveMessage" => receive(aws, &request).await,
         "DeleteMessage" => with_receipt(aws, &request, |queue, position, _| {
             queue.messages.remove(position);
@@ -133,23 +153,66 @@ pub(crate) async fn serve(aws: &LocalAws, operation: &'static str, caller: &Call
 }
 
 fn send(aws: &LocalAws, request: &Request) -> Answer {
+    match put(aws, &request.queue_url, &request.message_body, request.delay_seconds) {
+        // No MD5OfMessageBody: the SDK for Rust does not look at it.
+        Some(id) => Answer::json(JSON_1_0, serde_json::json!({ "MessageId": id }).to_string()),
+        None => no_such_queue(),
+    }
+}
+
+/// All of a batch, or none where the batch itself is wrong.
+fn send_batch(aws: &LocalAws, request: &Request) -> Answer {
+    let entries = &request.entries;
+    if entries.is_empty() {
+        return refuse(
+            "EmptyBatchRequest",
+            "AWS.SimpleQueueService.EmptyBatchRequest",
+            "There should be at least one SendMessageBatchRequestEntry in the request.",
+        );
+    }
+    if entries.len() > LARGEST_BATCH {
+        return refuse(
+            "TooManyEntriesInBatchRequest",
+            "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+            &format!(
+                "Maximum number of entries per request are {LARGEST_BATCH}. You have sent {}.",
+                entries.len()
+            ),
+        );
+    }
+    let ids: BTreeSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+    if ids.len() < entries.len() {
+        return refuse(
+            "BatchEntryIdsNotDistinct",
+            "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+            "Two or more batch entries in the request have the same Id.",
+        );
+    }
+    let mut sent = Vec::new();
+    for entry in entries {
+        let Some(id) = put(aws, &request.queue_url, &entry.message_body, entry.delay_seconds) else {
+            return no_such_queue();
+        };
+        sent.push(serde_json::json!({ "Id": entry.id, "MessageId": id }));
+    }
+    Answer::json(JSON_1_0, serde_json::json!({ "Successful": sent, "Failed": [] }).to_string())
+}
+
+/// Puts one message on a queue and gives its id; `None` where there is no such queue.
+fn put(aws: &LocalAws, queue_url: &str, body: &str, delay_seconds: u32) -> Option<String> {
     let now = aws.now();
     let mut world = aws.world();
     let id = world.new_uuid();
-    let Some(queue) = world.queues.get_mut(&request.queue_url) else {
-        return no_such_queue();
-    };
-    queue.messages.push_back(Message {
+    world.queues.get_mut(queue_url)?.messages.push_back(Message {
         id: id.clone(),
-        body: request.message_body.clone(),
+        body: body.to_owned(),
         sent: now,
         first_received: None,
         receive_count: 0,
-        visible_from: later(now, Duration::from_secs(request.delay_seconds.into())),
+        visible_from: later(now, Duration::from_secs(delay_seconds.into())),
         receipt: String::new(),
     });
-    // No MD5OfMessageBody: the SDK for Rust does not look at it.
-    Answer::json(JSON_1_0, serde_json::json!({ "MessageId": id }).to_string())
+    Some(id)
 }
 
 async fn receive(aws: &LocalAws, request: &Request) -> Answer {

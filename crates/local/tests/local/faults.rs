@@ -238,3 +238,70 @@ async fn latency_is_waited_by_tokios_clock() {
     assert!(!is_there(&client, "a").await);
     assert_eq!(began.elapsed().as_secs(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn iam_answers_so_many_calls_a_second_in_each_account_and_throttles_the_rest() {
+    let aws = LocalAws::in_memory().unwrap();
+    let client = |account: &str| {
+        aws.iam().add_account(account).unwrap();
+        let config = aws.sdk_config_in(account).to_builder().retry_config(RetryConfig::disabled()).build();
+        aws_sdk_iam::Client::new(&config)
+    };
+    let (one, other) = (client("111122223333"), client("444455556666"));
+    aws.faults().set_iam_rate(Some(20));
+    let answered = async |client: &aws_sdk_iam::Client, calls: u32| {
+        let mut answered = 0;
+        for _ in 0..calls {
+            match client.list_users().send().await {
+                Ok(_) => answered += 1,
+                Err(error) => {
+                    assert_eq!(error.code(), Some("Throttling"));
+                    assert_eq!(error.raw_response().unwrap().status().as_u16(), 400);
+                }
+            }
+        }
+        answered
+    };
+    // What a second holds at once, each account on its own, and what was refused took nothing.
+    assert_eq!(answered(&one, 50).await, 20);
+    assert_eq!(aws.calls().list().last().unwrap().fault, Some(Fault::Throttle));
+    assert_eq!(aws.calls().faults(), [(Fault::Throttle, 30)].into());
+    assert_eq!(answered(&other, 5).await, 5);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(answered(&one, 50).await, 5);
+    // However long it rests, no more than a second's calls are there at once.
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(answered(&one, 50).await, 20);
+    // Whoever keeps to the rate is never refused, for as long as that goes on.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for _ in 0..100 {
+        assert_eq!(answered(&one, 1).await, 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The other services have limits of their own, and a clock set back begins anew.
+    assert_eq!(answered(&one, 50).await, 1);
+    let config = aws.sdk_config_in("111122223333");
+    assert!(aws_sdk_sts::Client::new(&config).get_caller_identity().send().await.is_ok());
+    aws.set_now("2025-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(answered(&one, 50).await, 20);
+    aws.faults().set_iam_rate(None);
+    assert_eq!(answered(&one, 50).await, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sdk_gets_through_where_calls_are_throttled_by_their_rate() {
+    keytide_local::seed(7);
+    let aws = LocalAws::in_memory().unwrap();
+    aws.faults().set_iam_rate(Some(20));
+    let attempts =
+        RetryConfig::standard().with_max_attempts(9).with_initial_backoff(Duration::from_millis(50));
+    let config = aws.sdk_config().to_builder().retry_config(attempts).build();
+    let client = aws_sdk_iam::Client::new(&config);
+    let began = Instant::now();
+    let calls = || aws.calls().counts()[&(Service::Iam, "ListUsers")];
+    for _ in 0..40 {
+        client.list_users().send().await.unwrap();
+    }
+    assert!(calls() > 40, "some were throttled, and made again");
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?} for two seconds' calls", began.elapsed());
+}

@@ -93,3 +93,36 @@ async fn a_message_comes_back_when_its_visibility_ends_until_it_is_deleted() {
         .unwrap_err();
     assert!(absent.into_service_error().is_queue_does_not_exist());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_up_to_ten_messages_is_sent_and_another_is_refused_whole() {
+    use aws_sdk_sqs::types::{SendMessageBatchRequestEntry, SendMessageBatchResultEntry};
+    let aws = LocalAws::in_memory().unwrap();
+    let url = aws.queues().add(HOME_ACCOUNT, "accounts", Duration::from_secs(30)).unwrap();
+    let client = aws_sdk_sqs::Client::new(&aws.sdk_config());
+    let batch_of = |ids: Vec<u32>| {
+        let entries = ids
+            .into_iter()
+            .map(|id| {
+                SendMessageBatchRequestEntry::builder().id(id.to_string()).message_body(format!("m{id}"))
+            })
+            .map(|entry| entry.build().unwrap());
+        client.send_message_batch().queue_url(&url).set_entries(Some(entries.collect())).send()
+    };
+    let sent = batch_of((0..10).collect()).await.unwrap();
+    let ids: Vec<&str> = sent.successful().iter().map(SendMessageBatchResultEntry::id).collect();
+    assert_eq!(ids, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!(sent.failed(), []);
+    for (ids, code) in [
+        (Vec::new(), "AWS.SimpleQueueService.EmptyBatchRequest"),
+        ((0..11).collect(), "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"),
+        (vec![1, 1], "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"),
+    ] {
+        assert_eq!(batch_of(ids).await.unwrap_err().code(), Some(code));
+    }
+    assert_eq!(aws.queues().length(&url).unwrap(), 10);
+    let received = client.receive_message().queue_url(&url).max_number_of_messages(10).send().await.unwrap();
+    let bodies: Vec<&str> =
+        received.messages().iter().filter_map(aws_sdk_sqs::types::Message::body).collect();
+    assert_eq!(bodies, ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9"]);
+}
