@@ -116,6 +116,7 @@ impl Day {
         assert_eq!(counts(), after, "{what}: a repetition says something");
     }
 
+    #[expect(clippy::print_stdout, reason = "how many there were")]
     async fn exhaust(self) {
         let mut faults = 0_u64;
         let never = Notify::new();

@@ -358,19 +358,23 @@ impl<P: Post> Runs<P> {
         let Task::Account { run: date, account } = task;
         let pause = TROUBLE_PAUSE * visit.clamp(1, 15);
         let ledger = |failure: Failure| Again::new("ledger", failure.to_string(), pause);
-        let run = self.run_of(*date).await.map_err(ledger)?;
+        let (run, known, policy) = tokio::join!(
+            self.run_of(*date),
+            self.ledger.outcome::<Outcome>(*date, account),
+            policy_in_force(&self.ledger),
+        );
+        let run = run.map_err(ledger)?;
         let Some(name) = run.value.expected.get(account) else {
             let cause = format!("{account} is not among the accounts of the run of {date}: it is not swept");
             return Err(Again::new("not-expected", cause, pause));
         };
-        let known = self.ledger.outcome::<Outcome>(*date, account).await.map_err(ledger)?;
-        if let Some(Versioned { value: outcome, .. }) = known
+        if let Some(Versioned { value: outcome, .. }) = known.map_err(ledger)?
             && outcome.is_final
         {
             return self.finish(outcome, true, *date, invocation).await;
         }
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
-        let (outcome, may_mend) = match policy_in_force(&self.ledger).await {
+        let (outcome, may_mend) = match policy {
             Err(PolicyFailure::Ledger(failure)) => return Err(ledger(failure)),
             Err(unreadable @ PolicyFailure::Unreadable { .. }) => {
                 tracing::error!(%account, error = %unreadable, "there is no policy to follow");

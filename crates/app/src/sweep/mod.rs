@@ -15,6 +15,7 @@ mod record;
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use jiff::{SignedDuration, Timestamp};
 use keytide_aws::{
     Failure,
@@ -105,6 +106,8 @@ pub enum SweepError {
 
 /// How long one sweep of an account may hold it. Longer than an invocation lasts.
 const LEASE: SignedDuration = SignedDuration::from_mins(20);
+/// Items of the ledger that are written side by side.
+const AT_ONCE: usize = 16;
 /// How often the account's record is written anew because somebody else was faster.
 const TRIES: u32 = 6;
 
@@ -269,4 +272,9 @@ impl<P: Post> Sweep<P> {
             }
         }
     }
+}
+
+/// Does what waits for the ledger side by side, some at a time, and gives what came of each in its order.
+async fn side_by_side<T>(work: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(work).buffered(AT_ONCE).collect().await
 }

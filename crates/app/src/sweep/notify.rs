@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keytide_aws::ledger::{Place, Versioned};
 use keytide_core::{
@@ -24,7 +25,7 @@ use keytide_slack::{
     messages::{self, DueKey, OwnerReached},
 };
 
-use super::{Observed, Sweep, Swept, TRIES, Trouble};
+use super::{Observed, Sweep, Swept, TRIES, Trouble, side_by_side};
 use crate::{
     Invocation,
     deliver::{Cause, Destination, TimeToSend},
@@ -84,28 +85,23 @@ impl<P: Post> Sweep<P> {
         invocation: &Invocation,
     ) {
         let mode = swept.plan.mode;
+        let account = &swept.plan.account;
+        let beginning =
+            notices.into_iter().map(|notice| self.begin(account, notice, mode, invocation).boxed());
+        let begun = side_by_side(beginning.collect()).await;
         let mut going = Vec::new();
-        for notice in notices {
-            match self.begin(&swept.plan.account, notice, mode, invocation).await {
+        for begun in begun {
+            match begun {
                 Ok(begun) => going.extend(begun),
                 Err(trouble) => swept.troubles.push(trouble),
             }
         }
         self.tell_owners(&mut going, policy, invocation).await;
         self.tell_channel(&mut going, policy, invocation).await;
-        for mut one in going {
-            if let Some(failed) = one.failed.take() {
-                let is_in_channel =
-                    one.channel.as_ref().is_some_and(|channel| channel.value.state.is_finished());
-                let ending = match failed {
-                    Ending::Retry(cause) | Ending::Ambiguous(cause) if is_in_channel => {
-                        Ending::GivenUp(format!("the channel was told in the owner's place: {cause}"))
-                    }
-                    failed => failed,
-                };
-                self.end_one(&mut one, Recipient::Owner, ending, invocation).await;
-            }
-            match self.mark(&one, invocation).await {
+        let finishing = going.into_iter().map(|one| self.finish(one, invocation).boxed());
+        let ended = side_by_side(finishing.collect()).await;
+        for (one, marked) in ended {
+            match marked {
                 Ok(true) => swept.told += 1,
                 Ok(false) => {}
                 Err(trouble) => swept.troubles.push(trouble),
@@ -114,6 +110,22 @@ impl<P: Post> Sweep<P> {
                 swept.troubles.push(Trouble::of(&one.notice.key_id, cause));
             }
         }
+    }
+
+    /// Records how a message failed that is to be tried again, and marks the key if all is said.
+    async fn finish(&self, mut one: Going, invocation: &Invocation) -> (Going, Result<bool, Trouble>) {
+        if let Some(failed) = one.failed.take() {
+            let is_in_channel = one.channel.as_ref().is_some_and(|channel| channel.value.state.is_finished());
+            let ending = match failed {
+                Ending::Retry(cause) | Ending::Ambiguous(cause) if is_in_channel => {
+                    Ending::GivenUp(format!("the channel was told in the owner's place: {cause}"))
+                }
+                failed => failed,
+            };
+            self.end_one(&mut one, Recipient::Owner, ending, invocation).await;
+        }
+        let marked = self.mark(&one, invocation).await;
+        (one, marked)
     }
 
     /// Claims a notice's deliveries; `None` where the key is not as the plan thought any more.
@@ -365,23 +377,29 @@ impl<P: Post> Sweep<P> {
         let notices = plan.notices.iter().chain(&plan.if_refused).map(|notice| &notice.key_id);
         let due: BTreeSet<&String> =
             notices.chain(plan.disables.iter().map(|disable| &disable.key_id)).collect();
-        let mut troubles = Vec::new();
-        let mut is_any = false;
-        for key_id in due {
-            let Some(known) = observed.state.keys.iter_mut().find(|key| key.key_id == *key_id) else {
-                continue;
-            };
-            let place = Place::Key { account: known.account.clone(), key_id: key_id.clone() };
-            let marked = async {
+        let account = &observed.state.account;
+        let settling = due.into_iter().map(|key_id| {
+            async move {
+                let place = Place::Key { account: account.clone(), key_id: key_id.clone() };
                 let said = self.ledger.deliveries(&place).await;
                 let said = said.map_err(|failure| Trouble::of(key_id, failure.to_string()))?;
                 let said: Vec<Delivery> = said.into_iter().map(|delivery| delivery.value).collect();
                 self.settle(&place, &said, invocation).await
-            };
-            match marked.await {
+            }
+            .boxed()
+        });
+        let settled = side_by_side(settling.collect()).await;
+        let mut troubles = Vec::new();
+        let mut is_any = false;
+        for settled in settled {
+            match settled {
                 Ok(Some(key)) => {
                     is_any = true;
-                    *known = key;
+                    if let Some(known) =
+                        observed.state.keys.iter_mut().find(|known| known.key_id == key.key_id)
+                    {
+                        *known = key;
+                    }
                 }
                 Ok(None) => {}
                 Err(trouble) => troubles.push(trouble),

@@ -1,5 +1,6 @@
 //! What no event told, written into the ledger, and told.
 
+use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use keytide_aws::ledger::{Place, Recorded, Versioned};
 use keytide_core::{
@@ -13,7 +14,7 @@ use keytide_core::{
 };
 use keytide_slack::Post;
 
-use super::{Observed, Sweep, Swept, TRIES, Trouble};
+use super::{Observed, Sweep, Swept, TRIES, Trouble, side_by_side};
 use crate::{
     Invocation,
     deliver::{Cause, Context},
@@ -101,13 +102,19 @@ impl<P: Post> Sweep<P> {
         swept: &mut Swept,
         invocation: &Invocation,
     ) {
-        let key_ids: Vec<String> =
-            swept.plan.changes.iter().map(|change| change.key.key_id.clone()).collect();
-        for key_id in key_ids {
-            if let Err(trouble) = self.record_change(observed, open_disables, &key_id, invocation).await {
-                swept.troubles.push(trouble);
-            }
+        // What is told goes out one by one, in the plan's order; the rest, as a whole baseline, side by side.
+        let is_quiet = |change: &&Change| change.news.is_empty() || observed.state.is_stock(&change.key);
+        let (quiet, told): (Vec<&Change>, Vec<&Change>) = swept.plan.changes.iter().partition(is_quiet);
+        let record = |change: &Change| {
+            let key_id = change.key.key_id.clone();
+            async move { self.record_change(observed, open_disables, &key_id, invocation).await }.boxed()
+        };
+        let recorded = side_by_side(quiet.into_iter().map(record).collect()).await;
+        let mut troubles: Vec<Trouble> = recorded.into_iter().filter_map(Result::err).collect();
+        for change in told {
+            troubles.extend(record(change).await.err());
         }
+        swept.troubles.extend(troubles);
     }
 
     async fn record_change(
