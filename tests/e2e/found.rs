@@ -127,3 +127,26 @@ async fn a_key_of_root_that_its_event_told_of_is_not_told_of_again() {
     assert_eq!(texts.len(), 1, "{texts:?}");
     assert!(texts[0].starts_with("CRITICAL"));
 }
+
+/// The sweep's alert hangs in Slack as the event comes: who made it is told all the same.
+#[tokio::test(start_paused = true)]
+async fn who_made_a_key_is_told_though_the_sweeps_alert_is_still_on_its_way() {
+    let tide = Tide::new("notify").await;
+    tide.run().await.unwrap();
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    let made = tide.world.now();
+    tide.world.aws.iam().add_access_key(PROD, "alice", FOUND, made, KeyStatus::Active).unwrap();
+    tide.world.slack.set_down(true);
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    assert!(!tide.run().await.unwrap().troubles.is_empty());
+    tide.world.slack.set_down(false);
+    let at = made.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let late = event("CreateAccessKey", "e-found", &at, FOUND, "alice", "Active");
+    for received in 1..3 {
+        let _ = tide.world.receive(&late, received).await.unwrap();
+        tokio::time::sleep(Duration::from_mins(2)).await;
+    }
+    tide.days(1).await;
+    let texts = tide.world.channel_texts();
+    assert!(texts.iter().any(|text| text.contains("`alice` created access key")), "{texts:?}");
+}

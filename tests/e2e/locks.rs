@@ -171,3 +171,19 @@ async fn a_key_found_inactive_after_a_sweep_that_died_is_told_as_what_is_known()
         assert_eq!(new.is_empty(), wanted.is_empty(), "{wanted}: {new:?}");
     }
 }
+
+/// A disable that something stopped after its claim is over: what happens to the key later is news as ever.
+#[tokio::test(start_paused = true)]
+async fn a_disable_that_was_held_silences_nothing_afterwards() {
+    let tide = Tide::new("enforce").await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tide.world.aws.set_clock_skew(jiff::SignedDuration::from_mins(6));
+    assert_eq!(tide.days(1).await.refused[0].by, HeldBy::Clock);
+    tide.world.aws.set_clock_skew(jiff::SignedDuration::ZERO);
+    tide.world.aws.iam().set_status(PROD, KEY, KeyStatus::Inactive).unwrap();
+    let before = tide.world.channel_texts().len();
+    tide.days(1).await;
+    let texts = tide.world.channel_texts();
+    assert!(texts.len() == before + 1 && texts[before].contains("with the status Inactive"), "{texts:?}");
+}

@@ -446,7 +446,7 @@ impl Matter {
             Self::Failed(failed) => alert::for_failed_call(rules, failed),
             Self::Owner(event) => alert::for_owner_event(rules, event),
             Self::OwnRole { announcement, .. } => announcement.clone(),
-            Self::Unreadable { .. } => alert::for_unreadable(fact_id),
+            Self::Unreadable { partial, .. } => alert::for_unreadable(rules, fact_id, partial),
         }
     }
 

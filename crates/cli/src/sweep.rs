@@ -258,12 +258,12 @@ pub(crate) async fn run(
             let token = TokenSource::Given(token);
             let deliver = Deliver::new(ledger.clone(), Slack::new(web), token, settings);
             let disabler = Disabler::new(&aws.config, role);
-            let sweep = Sweep::new(observer, ledger, deliver, disabler);
+            let sweep = Sweep::new(observer, ledger, deliver, disabler).by_hand();
             act(&sweep, allowed, &in_force.policy, &clock, &mut counts, output).await;
         } else {
             let token = TokenSource::Given(Token::new(String::new()));
             let deliver = Deliver::new(ledger.clone(), Slack::new(NoSlack), token, settings);
-            let sweep = Sweep::without_disabler(observer, ledger, deliver);
+            let sweep = Sweep::without_disabler(observer, ledger, deliver).by_hand();
             act(&sweep, allowed, &in_force.policy, &clock, &mut counts, output).await;
         }
     }

@@ -204,8 +204,11 @@ pub fn made_by(event: &KeyEvent, severity: Severity, told: &[Delivery], now: Tim
             && told.name.recipient == Recipient::Channel
             && told.fact_id.starts_with(Fact::OBSERVED)
     })?;
-    let DeliveryState::Done { receipt, .. } = &found.state else { return None };
-    let answers = (severity != Severity::Critical).then(|| receipt.clone());
+    // One that is not posted yet cannot be answered: then this stands beside it.
+    let answers = match &found.state {
+        DeliveryState::Done { receipt, .. } if severity != Severity::Critical => Some(receipt.clone()),
+        _ => None,
+    };
     Some(Delivery { answers, ..Delivery::new(name, event.fact_id(), severity, now) })
 }
 
@@ -291,9 +294,11 @@ pub fn for_decision(fact_id: &str, decision: &Decision) -> Announcement {
     Announcement::of(decision.severity(), fact_id, Stage::Decided, &[Recipient::Channel])
 }
 
-/// What an unreadable event calls for.
-pub fn for_unreadable(fact_id: &str) -> Announcement {
-    Announcement::of(Severity::Warning, fact_id, Stage::Unreadable, &[Recipient::Channel])
+/// What an unreadable event calls for: made with one of our own roles, it is not to be overlooked.
+pub fn for_unreadable(rules: &AlertRules, fact_id: &str, partial: &Partial) -> Announcement {
+    let ours = own_role_in(rules, &partial.actor, partial.account.as_ref()).is_some();
+    let severity = if ours { Severity::Critical } else { Severity::Warning };
+    Announcement::of(severity, fact_id, Stage::Unreadable, &[Recipient::Channel])
 }
 
 /// Whether the caller is the very user whose key it is.

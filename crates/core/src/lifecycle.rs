@@ -99,7 +99,8 @@ pub struct Armed {
     pub since: Timestamp,
     /// By what.
     pub by: ArmedBy,
-    /// A reactivation too soon after the one before to begin an epoch: a day's grace is all it gives.
+    /// The first reactivation too soon after the one before to begin an epoch: a day's grace is all it gives, and
+    /// those after it give none.
     pub again: Option<Timestamp>,
 }
 
@@ -210,7 +211,8 @@ pub fn armed(key: &Key, born: Timestamp, around: &Circumstances<'_>) -> Armed {
     };
     // Of reactivations soon after each other only the first begins an epoch, or a key could be kept for ever.
     let mut begins = None;
-    for &at in &key.reactivations {
+    let reactivations = key.reactivations.all();
+    for &at in &reactivations {
         if begins.is_none_or(|begun: Timestamp| at.duration_since(begun) > QUICK_AGAIN) {
             begins = Some(at);
         }
@@ -219,7 +221,8 @@ pub fn armed(key: &Key, born: Timestamp, around: &Circumstances<'_>) -> Armed {
     later(around.exemption.map(|exemption| exemption.ends(around.now)), ArmedBy::ExemptionEnded);
     later(around.enforced_since, ArmedBy::Enforce);
     later(around.restored_at, ArmedBy::Restored);
-    let again = key.reactivations.iter().copied().filter(|at| Some(*at) > begins && *at > since).max();
+    // The first of them alone gives a day: else one a day would do.
+    let again = reactivations.into_iter().find(|at| Some(*at) > begins && *at > since);
     Armed { since, by, again }
 }
 

@@ -389,11 +389,11 @@ impl Judge<'_> {
             if let Some(later) = notices.iter().find(|told| told.named > date(end)) {
                 no(format!("the notice of {} named {} (sweep {number})", later.at, later.named));
             }
+            // Of an epoch's reactivations the first that begins none gives a day.
             let heard = life
                 .reactivations
                 .iter()
-                .rev()
-                .find(|(at, event)| *at < run.begin && self.heard(event, run.begin));
+                .find(|(at, event)| *at > armed && *at < run.begin && self.heard(event, run.begin));
             if let Some((at, _)) = heard.filter(|(at, _)| dates_between(*at, end) < 1) {
                 no(format!("it was set Active at {at}"));
             }

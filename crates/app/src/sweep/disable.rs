@@ -153,11 +153,12 @@ impl<P: Post> Sweep<P> {
             }
             Ok(went) => {
                 let cause = "it was not allowed after all, or there was nothing to do".to_owned();
-                self.end_claim(&place, &claim, &session_name, Ending::Retry(cause), invocation).await?;
+                self.end_claim(&place, &claim, &session_name, Ending::GivenUp(cause), invocation).await?;
                 Ok(went)
             }
             Err(trouble) => {
-                let ending = Ending::Retry(trouble.to_string());
+                // Before the call: nothing was done. The next sweep claims it anew.
+                let ending = Ending::GivenUp(trouble.to_string());
                 self.end_claim(&place, &claim, &session_name, ending, invocation).await?;
                 Err(trouble)
             }

@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use keytide_aws::{
     Failure,
     disabler::Disabler,
-    ledger::{AccountRecord, Lease, Ledger, Versioned},
+    ledger::{AccountRecord, Lease, Ledger, PolicyInForce, Versioned},
 };
 use keytide_core::{
     AccountId,
@@ -39,6 +39,7 @@ pub struct Sweep<P> {
     ledger: Ledger,
     deliver: Deliver<P>,
     disabler: Option<Disabler>,
+    leaves_events: bool,
 }
 
 /// What a sweep of one account did.
@@ -114,12 +115,19 @@ const TRIES: u32 = 6;
 impl<P: Post> Sweep<P> {
     /// With everything that a sweep needs.
     pub fn new(observer: Observer, ledger: Ledger, deliver: Deliver<P>, disabler: Disabler) -> Self {
-        Self { observer, ledger, deliver, disabler: Some(disabler) }
+        Self { observer, ledger, deliver, disabler: Some(disabler), leaves_events: false }
     }
 
     /// Without anything that could disable: it tells and records.
     pub fn without_disabler(observer: Observer, ledger: Ledger, deliver: Deliver<P>) -> Self {
-        Self { observer, ledger, deliver, disabler: None }
+        Self { observer, ledger, deliver, disabler: None, leaves_events: false }
+    }
+
+    /// By hand: what events called for stays the functions' to tell, since old events are never posted by hand.
+    #[must_use]
+    pub fn by_hand(mut self) -> Self {
+        self.leaves_events = true;
+        self
     }
 
     /// Sweeps one account; `visit` says how often that was tried in this run, this time included.
@@ -168,7 +176,7 @@ impl<P: Post> Sweep<P> {
         swept.calls = observed.inventory.calls();
         let is_success = swept.troubles.is_empty();
         self.release(account, invocation, |record| {
-            // Stock was taken once, even if not everybody could be read: whoever turns up later is news.
+            // Stock was taken once, even if not everybody could be read: see `AccountState::is_stock`.
             record.baseline_at = record.baseline_at.or(Some(observed.at));
             if is_success {
                 // The beginning: what happened since is for the next sweep.
@@ -193,7 +201,9 @@ impl<P: Post> Sweep<P> {
         invocation: &Invocation,
     ) -> Result<AccountRecord, SweepError> {
         let in_force = self.ledger.policy().await.map_err(SweepError::Unreadable)?;
-        let policy_version = in_force.map(|in_force| in_force.version);
+        // Of the policy at hand, not of one that came after it: that one is still to be noted.
+        let is_at_hand = |in_force: &Versioned<PolicyInForce>| in_force.value.hash == policy.hash();
+        let policy_version = in_force.filter(is_at_hand).map(|in_force| in_force.version);
         for _ in 0..TRIES {
             let Versioned { value: mut record, version } =
                 self.ledger.account(account).await.map_err(SweepError::Unreadable)?;
@@ -201,7 +211,7 @@ impl<P: Post> Sweep<P> {
             if left_meanwhile.map_err(SweepError::Unreadable)? {
                 record.enforced_since = None;
             }
-            record.policy_version = policy_version;
+            record.policy_version = policy_version.or(record.policy_version);
             let now = invocation.now();
             if let Some(Lease { by, until }) = record.lease.take()
                 && until > now

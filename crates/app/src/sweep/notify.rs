@@ -14,7 +14,8 @@ use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keytide_aws::ledger::{Place, Versioned};
 use keytide_core::{
-    delivery::{Delivery, DeliveryName, DeliveryState, Ending, Recipient},
+    alert::Severity,
+    delivery::{Delivery, DeliveryName, DeliveryState, Ending, Recipient, Stage},
     key::{Key, NoticeTerms, settle_notices},
     owner::{SlackId, SlackIdTag},
     plan::{PlannedNotice, SweepPlan},
@@ -54,8 +55,12 @@ struct Going {
 }
 
 impl Going {
-    /// Whether the channel's copy has to wait for the owner's message.
+    /// Whether the channel's copy has to wait for the owner's message. What is critical waits for nobody, nor does a
+    /// reminder, which is another on each day.
     fn waits(&self, now: Timestamp) -> bool {
+        if self.notice.severity == Severity::Critical || matches!(self.notice.stage, Stage::Reminder(_)) {
+            return false;
+        }
         let owner = self.owner.as_ref().filter(|owner| !owner.value.state.is_finished());
         owner.is_some_and(|owner| now.duration_since(owner.value.created_at) < PATIENCE)
     }
@@ -301,9 +306,7 @@ impl<P: Post> Sweep<P> {
         let groups: Vec<Vec<usize>> = if mine.len() > ONE_BY_ONE {
             // Critical ones always stand alone.
             let is_critical = |index: &usize| {
-                going
-                    .get(*index)
-                    .is_some_and(|one| one.notice.severity == keytide_core::alert::Severity::Critical)
+                going.get(*index).is_some_and(|one| one.notice.severity == Severity::Critical)
             };
             let (critical, rest): (Vec<usize>, Vec<usize>) = mine.into_iter().partition(is_critical);
             {

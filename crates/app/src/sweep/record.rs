@@ -5,12 +5,12 @@ use jiff::SignedDuration;
 use keytide_aws::ledger::{Place, Recorded, Versioned};
 use keytide_core::{
     AccountId, alert,
-    delivery::{Delivery, Stage},
+    delivery::{Delivery, DeliveryState, Stage},
     digest::sha256_hex,
     fact::{Fact, FactBody, ObservedKey, Untold},
     key::Key,
     owner::OwnerReport,
-    plan::{Change, News},
+    plan::{AccountState, Change, News},
 };
 use keytide_slack::Post;
 
@@ -40,12 +40,14 @@ impl<P: Post> Sweep<P> {
         let mut disables = Vec::new();
         let mut troubles = Vec::new();
         let mut unfinished = Vec::new();
-        // What people decided for all accounts is nobody's in particular: whoever comes first tells of it.
-        let (of_account, of_all) = tokio::join!(
+        // What people decided for all accounts, and events that name none, are nobody's in particular: whoever
+        // comes first tells of them.
+        let (of_account, of_all, of_nobody) = tokio::join!(
             self.ledger.unfinished(account, MOST_UNFINISHED),
             self.ledger.unfinished_of_organization(MOST_UNFINISHED),
+            self.ledger.unfinished_of_strays(MOST_UNFINISHED),
         );
-        for found in [of_account, of_all] {
+        for found in [of_account, of_all, of_nobody] {
             match found {
                 Ok(found) => unfinished.extend(found),
                 Err(failure) => troubles.push(Trouble::general(failure)),
@@ -53,7 +55,9 @@ impl<P: Post> Sweep<P> {
         }
         for (place, delivery) in unfinished {
             if delivery.value.name.stage == Stage::Disable {
-                disables.push((place, delivery));
+                if matches!(delivery.value.state, DeliveryState::Doing { .. }) {
+                    disables.push((place, delivery));
+                }
                 continue;
             }
             let fact = match self.ledger.fact(&place, &delivery.value.fact_id).await {
@@ -70,7 +74,7 @@ impl<P: Post> Sweep<P> {
                 FactBody::Observed { .. } | FactBody::Disabled { .. } | FactBody::Decided { .. }
             );
             let age = invocation.now().duration_since(delivery.value.created_at);
-            if !is_ours && age < LEFT_TO_THE_WATCHER {
+            if !is_ours && (self.leaves_events || age < LEFT_TO_THE_WATCHER) {
                 continue;
             }
             let owner = self.owner_of(&place).await;
@@ -103,7 +107,7 @@ impl<P: Post> Sweep<P> {
         invocation: &Invocation,
     ) {
         // What is told goes out one by one, in the plan's order; the rest, as a whole baseline, side by side.
-        let is_quiet = |change: &&Change| change.news.is_empty() || observed.state.is_stock(&change.key);
+        let is_quiet = |change: &&Change| change.news.is_empty() || is_untold(&observed.state, change);
         let (quiet, told): (Vec<&Change>, Vec<&Change>) = swept.plan.changes.iter().partition(is_quiet);
         let record = |change: &Change| {
             let key_id = change.key.key_id.clone();
@@ -151,10 +155,7 @@ impl<P: Post> Sweep<P> {
                 .map_err(|failure| trouble(&failure))?
                 .deliveries;
             deliveries.retain(|new| known_deliveries.iter().all(|known| known.value.name != new.name));
-            let state = &observed.state;
-            let is_stock =
-                state.baseline_at.is_none() || (change.news == [News::Found] && state.is_stock(&change.key));
-            if is_stock && !deliveries.is_empty() {
+            if is_untold(&observed.state, &change) && !deliveries.is_empty() {
                 fact.untold = Some(Untold::Baseline);
                 deliveries.clear();
             }
@@ -183,6 +184,11 @@ impl<P: Post> Sweep<P> {
         }
         Err(trouble(&format!("it changed {TRIES} times meanwhile")))
     }
+}
+
+/// Whether a change belongs to the stock that is taken: of a first sweep all, later a key that was there before.
+fn is_untold(state: &AccountState, change: &Change) -> bool {
+    state.baseline_at.is_none() || (change.news == [News::Found] && state.is_stock(&change.key))
 }
 
 /// The owner as the ledger's key has it.

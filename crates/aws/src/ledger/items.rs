@@ -27,6 +27,8 @@ pub(super) const FACT_PREFIX: &str = "EVENT#";
 pub(super) const DELIVERY_PREFIX: &str = "OUT#";
 /// What the unfinished deliveries about all accounts are found under.
 pub(super) const UNFINISHED_OF_ALL: &str = "organization";
+/// The same of events that name no account.
+pub(super) const UNFINISHED_OF_STRAYS: &str = "stray";
 
 /// Closed keys and history are kept this long.
 const KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
@@ -105,7 +107,7 @@ impl Place {
                 account.as_str()
             }
             Self::Organization => UNFINISHED_OF_ALL,
-            Self::Stray { .. } => "stray",
+            Self::Stray { .. } => UNFINISHED_OF_STRAYS,
         }
     }
 }

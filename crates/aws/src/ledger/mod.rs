@@ -288,6 +288,14 @@ impl Ledger {
         self.unfinished_under(items::UNFINISHED_OF_ALL, most).await
     }
 
+    /// The unfinished deliveries of events that name no account; at most `most`.
+    pub async fn unfinished_of_strays(
+        &self,
+        most: usize,
+    ) -> Result<Vec<(Place, Versioned<Delivery>)>, Failure> {
+        self.unfinished_under(items::UNFINISHED_OF_STRAYS, most).await
+    }
+
     async fn unfinished_under(
         &self,
         under: &str,

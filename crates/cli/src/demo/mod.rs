@@ -356,7 +356,7 @@ async fn story(company: &Company, output: &mut Output) -> Result<(), Trouble> {
     let history = company.ledger.history(&place(&account, STORY_KEY)).await;
     let history = history.map_err(|failure| broken("the ledger", &failure.to_string()))?;
     let state = history.key.as_ref().map_or("Unknown", |key| key.value.standing_word());
-    let title = format!("In the ledger for good: {STORY_KEY}, alice, prod: {state}");
+    let title = format!("In the ledger, 400 days: {STORY_KEY}, alice, prod: {state}");
     output.line(&output.styled(Style::Bold, &title));
     // As wide as a screen of a hundred columns leaves room for.
     output.line(&fact_table(&history, 26));

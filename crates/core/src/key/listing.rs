@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, Key, SightedReactivation, Standing, StatusMark};
+use super::{Holder, Key, Standing, StatusMark};
 use crate::{
     AccountId,
     cloudtrail::{Status, Subject},
@@ -75,8 +75,7 @@ pub fn sight(known: Option<Key>, seen: &Sighting, owner: Option<&Owner>) -> Key 
         if let Some(after) = off
             && seen.status == Status::Active
         {
-            key.reactivated(until);
-            key.sighted_reactivation = Some(SightedReactivation { after, until });
+            key.reactivations.seen(after, until, seen.at);
         }
         key.status = Some(StatusMark {
             status: seen.status.clone(),

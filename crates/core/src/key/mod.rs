@@ -6,8 +6,7 @@
 
 mod listing;
 mod notice;
-
-use std::collections::BTreeSet;
+mod reactivations;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     listing::{ABSENT_FOR, Absence, LISTING_LAG, Sighting, miss, sight},
     notice::{Ground, NoticeMark, NoticeTerms, settle_notices},
+    reactivations::Reactivations,
 };
 use crate::{
     AccountId,
@@ -43,13 +43,9 @@ pub struct Key {
     /// The owner as last found in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// When it was set Active again: the latest few. Every event that sets it Active counts, also where nothing
-    /// is known of its having been off, since it may be that event which was lost.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub reactivations: BTreeSet<Timestamp>,
-    /// The latest of those that only a listing showed, until the event of it comes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sighted_reactivation: Option<SightedReactivation>,
+    /// When it was set Active again.
+    #[serde(default, skip_serializing_if = "Reactivations::is_empty")]
+    pub reactivations: Reactivations,
     /// Its birth as a listing told it, which is better than any event's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_birth: Option<Timestamp>,
@@ -63,18 +59,6 @@ pub struct Key {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<NoticeMark>,
 }
-
-/// A key that was known to be off was listed as Active: it was set so some time in between.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SightedReactivation {
-    /// Since when it was off.
-    pub after: Timestamp,
-    /// When it was seen: what counts until better is known.
-    pub until: Timestamp,
-}
-
-/// So many reactivations are remembered: the rules look back over the latest few.
-const REACTIVATIONS_KEPT: usize = 16;
 
 /// When and where a key was last used, and when that was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,8 +219,7 @@ impl Key {
             status: None,
             deletion: None,
             owner: None,
-            reactivations: BTreeSet::new(),
-            sighted_reactivation: None,
+            reactivations: Reactivations::default(),
             listed_birth: None,
             absence: None,
             last_use: None,
@@ -247,21 +230,6 @@ impl Key {
     /// keytide disabled it, and IAM shows that.
     pub fn set_inactive(&mut self, at: Timestamp) {
         self.status = Some(joined(self.status.take(), mark(&Status::Inactive, at, false)));
-    }
-
-    fn reactivated(&mut self, at: Timestamp) {
-        // The event of what a listing had shown: one reactivation, and this is its time.
-        let is_that_one = |sighted: &SightedReactivation| sighted.after < at && at <= sighted.until;
-        if let Some(sighted) = self.sighted_reactivation.take_if(|sighted| is_that_one(sighted)) {
-            self.reactivations.remove(&sighted.until);
-            if let Some(mark) = self.status.as_mut().filter(|mark| mark.since == sighted.until) {
-                mark.since = at;
-            }
-        }
-        self.reactivations.insert(at);
-        while self.reactivations.len() > REACTIVATIONS_KEPT {
-            self.reactivations.pop_first();
-        }
     }
 }
 
@@ -300,7 +268,7 @@ pub fn apply(known: Option<Key>, event: &KeyEvent) -> Transition {
         KeyChange::StatusChanged { to } => {
             key.status = Some(joined(key.status.take(), mark(to, call.at, false)));
             if *to == Status::Active {
-                key.reactivated(call.at);
+                key.reactivations.told(call.at);
             }
         }
         KeyChange::Deleted => {

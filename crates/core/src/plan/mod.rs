@@ -394,21 +394,26 @@ fn plan_root(plan: &mut SweepPlan, seen: &Observations, keys: &[Key], baseline_a
         Some([]) => return,
         Some(shown) => {
             let is_stock = |at: Timestamp| baseline_at.is_none_or(|baseline_at| was_there(at, baseline_at));
-            let news = shown.iter().flatten().filter(|at| !is_stock(**at) && !is_known_of_root(keys, **at));
-            plan.root_keys = news.copied().collect();
+            // Each key that an event told of explains one of them.
+            let mut told: Vec<&Key> = keys.iter().filter(|key| key.holder.subject == Subject::Root).collect();
+            for at in shown.iter().flatten().copied() {
+                if let Some(place) = told.iter().position(|key| is_known_of_root(key, at)) {
+                    told.remove(place);
+                } else if !is_stock(at) {
+                    plan.root_keys.push(at);
+                }
+            }
             FindingKind::Root
         }
     };
     plan.findings.push(Finding { key_id: "root".to_owned(), user: None, what });
 }
 
-/// Whether an event told of what the report shows of root: of a key made, or changed, at that time.
-fn is_known_of_root(keys: &[Key], at: Timestamp) -> bool {
-    let is_then = |told: Timestamp| told.duration_since(at).abs() <= SAME_MOMENT;
-    keys.iter().filter(|key| key.holder.subject == Subject::Root).any(|key| {
-        let since = key.status.as_ref().map(|mark| mark.since);
-        key.born().into_iter().chain(since).chain(key.reactivations.iter().copied()).any(is_then)
-    })
+/// Whether what events told of a key of root's explains one that was made, or changed, at that time.
+fn is_known_of_root(key: &Key, at: Timestamp) -> bool {
+    let since = key.status.as_ref().map(|mark| mark.since);
+    let mut told = key.born().into_iter().chain(since).chain(key.reactivations.all());
+    told.any(|told| told.duration_since(at).abs() <= SAME_MOMENT)
 }
 
 fn was_listed(key: &Key, seen: &Observations) -> bool {
@@ -603,7 +608,8 @@ pub fn stopped_by(
     let treatment = treatment_of(policy, key);
     let around = circumstances(state, policy, key, &treatment, now);
     let Phase::Running(clock) = phase(key, &around) else { return Some(HeldBy::NoLicence) };
-    if clock.armed.epoch() != planned.epoch || key.holder.subject.user() != Some(&planned.user) {
+    let is_that_one = clock.armed.epoch() == planned.epoch && clock.ground == planned.ground;
+    if !is_that_one || key.holder.subject.user() != Some(&planned.user) {
         return Some(HeldBy::NoLicence);
     }
     if let Some(by) = obstacle(&clock, &around, true, policy.mode(&state.account), (state, policy)) {

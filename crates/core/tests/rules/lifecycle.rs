@@ -75,7 +75,7 @@ struct Life {
     arming: Vec<Timestamp>,
     /// Those that begin an epoch.
     reactivations: Vec<Timestamp>,
-    latest_reactivation: Option<Timestamp>,
+    graced: Option<Timestamp>,
     disabled: Vec<Timestamp>,
 }
 
@@ -101,7 +101,7 @@ impl Life {
             told: Vec::new(),
             arming: vec![born],
             reactivations: Vec::new(),
-            latest_reactivation: None,
+            graced: None,
             disabled: Vec::new(),
         }
     }
@@ -113,9 +113,13 @@ impl Life {
                 self.reactivations.push(at);
                 self.arming.push(at);
             }
-            self.latest_reactivation = Some(at);
+            // Of each epoch the first that begins none gives a day's grace.
+            self.graced = match self.reactivations.last() {
+                Some(begun) if *begun == at => None,
+                _ => self.graced.or(Some(at)),
+            };
             if let Some(key) = self.state.keys.first_mut() {
-                key.reactivations.insert(at);
+                key.reactivations.told(at);
             }
         }
         if let Some(mark) = self.state.keys.first_mut().and_then(|key| key.status.as_mut()) {
@@ -251,7 +255,7 @@ impl Life {
             );
             let last = self.told.iter().rfind(|(at, ..)| *at > armed_at).unwrap();
             assert!(last.3 <= date(self.now), "the last notice named {}", last.3);
-            if let Some(again) = self.latest_reactivation {
+            if let Some(again) = self.graced {
                 assert!(dates_between(again, self.now) >= 1, "no day's grace");
             }
             self.disabled.push(self.now);
@@ -416,6 +420,31 @@ fn a_reactivated_key_gets_five_dates_once_and_a_day_the_second_time() {
     assert_eq!(again.notices[0].severity, keytide_core::alert::Severity::Critical);
     life.live(&Deed::Nothing);
     assert_eq!(life.disabled.len(), 3, "{:?}", stages(&life));
+}
+
+/// An event that sets an active key Active costs its owner nothing: it must not keep the key.
+#[test]
+fn no_number_of_reactivations_keeps_a_key() {
+    for (from, every, burst) in [(60, 1, 1), (85, 1, 1), (60, 1, 20), (80, 4, 20), (70, 5, 17), (0, 1, 2)] {
+        let mut life = life();
+        life.live(&Deed::Mode(Mode::Enforce));
+        let mut first = None;
+        for day in 0..150 {
+            let made = life.day(&Deed::Nothing).unwrap();
+            if let (None, Some(disable)) = (first, made.disables.first()) {
+                first = Some(disable.age_days);
+            }
+            if day >= from && day % every == 0 {
+                for second in 0..burst {
+                    let at = life.now.checked_add(SignedDuration::from_secs(second * 60)).unwrap();
+                    let key = life.state.keys.first_mut().unwrap();
+                    key.reactivations.told(at);
+                }
+            }
+        }
+        let age = first.unwrap_or(u32::MAX);
+        assert!(age <= 91 + 37, "from day {from} on, every {every}, {burst} at once: {age}");
+    }
 }
 
 #[test]

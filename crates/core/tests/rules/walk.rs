@@ -368,7 +368,7 @@ impl World {
                     self.end_claim(&disable, &session, Ending::Retry("not now".to_owned()));
                     None
                 } else {
-                    let known = self.key.value.reactivations.iter().copied().collect();
+                    let known = self.key.value.reactivations.all().into_iter().collect();
                     Some(Step::Call { disable, known, said: self.said.value.len() })
                 }
             }

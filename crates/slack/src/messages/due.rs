@@ -135,7 +135,8 @@ impl DueKey<'_> {
         if self.treatment().break_glass {
             alarms.push(Markup::new().say("Everything about a break-glass user's keys is critical."));
         }
-        let mut latest = self.key.reactivations.iter().rev();
+        let reactivations = self.key.reactivations.all();
+        let mut latest = reactivations.iter().rev();
         if let (Some(last), Some(before), true) = (latest.next(), latest.next(), !self.is_exempt()) {
             let today = utc_date(now);
             let alarm = Markup::new()

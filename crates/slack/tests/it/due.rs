@@ -132,7 +132,9 @@ impl Due {
 
     /// Set Active again so many days ago.
     pub(crate) fn reactivated(mut self, days_ago: &[i64]) -> Self {
-        self.key.reactivations.extend(days_ago.iter().map(|days| ago(24 * days)));
+        for days in days_ago {
+            self.key.reactivations.told(ago(24 * days));
+        }
         self
     }
 
