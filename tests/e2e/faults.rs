@@ -3,13 +3,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use keytide_app::watch::Telling;
-use keytide_core::delivery::{DeliveryState, Recipient};
+use keytide_aws::ledger::{Place, Recorded, Versioned};
+use keytide_core::{
+    alert::Severity,
+    cloudtrail::Status,
+    delivery::{Delivery, DeliveryName, DeliveryState, Ending, Receipt, Recipient, Stage},
+    fact::{Fact, FactBody, ObservedKey},
+    key::{Sighting, sight},
+    plan::News,
+};
 use keytide_local::{Fault, Service, slack::SlackFault};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::world::{CHANNEL, KEY, World, created, deactivated, event, tagged, unreadable};
+use crate::world::{CHANNEL, KEY, PROD, World, created, deactivated, event, tagged, unreadable};
 
 /// What remains of a story once it is over, apart from when and by whom things were done.
 #[derive(Debug, PartialEq)]
@@ -52,22 +61,96 @@ fn is_mended(fault: Fault) -> bool {
     )
 }
 
-/// The stories: each is drained from an empty world; a created key's first, so that later ones find it.
-fn stories() -> Vec<(&'static str, Vec<Value>)> {
+/// A story: events that are drained from an empty world, or from one in which a sweep had found the key.
+struct Tale {
+    name: &'static str,
+    is_found: bool,
+    events: Vec<Value>,
+}
+
+impl Tale {
+    async fn world(&self) -> World {
+        let world = World::new().await;
+        if self.is_found {
+            found_by_a_sweep(&world).await;
+            world.aws.calls().restart();
+        }
+        world
+    }
+}
+
+/// The stories; a created key's first, so that later events find it.
+fn stories() -> Vec<Tale> {
+    let tale = |name, events| Tale { name, is_found: false, events };
+    let mut refused = deactivated();
+    refused["detail"]["eventID"] = json!("e-refused");
+    refused["detail"]["errorCode"] = json!("AccessDenied");
+    refused["detail"]["userIdentity"]["userName"] = json!("mallory");
+    let mut by_disabler = deactivated();
+    by_disabler["detail"]["eventID"] = json!("e-disabler");
+    by_disabler["detail"]["userIdentity"] = disabler();
+    let mut own_role = tagged();
+    own_role["detail"]["eventID"] = json!("e-own-role");
+    own_role["detail"]["eventName"] = json!("CreateLoginProfile");
+    own_role["detail"]["userIdentity"] = disabler();
     vec![
-        ("a new key", vec![created()]),
-        ("a key deactivated", vec![created(), deactivated()]),
-        ("an owner's tags changed", vec![created(), tagged()]),
-        ("an event that cannot be read", vec![unreadable()]),
+        tale("a new key", vec![created()]),
+        tale("a key deactivated", vec![created(), deactivated()]),
+        tale("an owner's tags changed", vec![created(), tagged()]),
+        tale("an event that cannot be read", vec![unreadable()]),
+        tale("a refused attempt", vec![created(), refused]),
+        tale("an Inactive by the disabler that nobody claimed", vec![created(), by_disabler]),
+        tale("our own role does what it never does", vec![own_role]),
+        Tale { name: "who made a key that a sweep had found", is_found: true, events: vec![created()] },
     ]
+}
+
+fn disabler() -> Value {
+    json!({
+        "type": "AssumedRole", "accountId": PROD, "principalId": "AROATIDEWATERROLE001:thief",
+        "arn": format!("arn:aws:sts::{PROD}:assumed-role/keytide-disabler/thief"),
+        "sessionContext": {"sessionIssuer": {"userName": "keytide-disabler", "accountId": PROD}},
+    })
+}
+
+/// What a sweep leaves that found the key and told of it.
+async fn found_by_a_sweep(world: &World) {
+    let now = world.now();
+    let sighting = Sighting {
+        account: PROD.parse().unwrap(),
+        key_id: KEY.to_owned(),
+        user: "alice".to_owned(),
+        status: Status::Active,
+        created: Some("2026-05-04T09:12:33Z".parse().unwrap()),
+        at: now,
+    };
+    let key = sight(None, &sighting, None);
+    let place = Place::Key { account: sighting.account, key_id: sighting.key_id };
+    let observed = ObservedKey { key: key.clone(), at: now, news: vec![News::Found] };
+    let id = format!("{}found", Fact::OBSERVED);
+    let body = FactBody::Observed { observed: Box::new(observed) };
+    let fact = Fact { id: id.clone(), recorded_at: now, body, untold: None };
+    let receipt = Receipt { channel: CHANNEL.to_owned(), ts: "1780000000.000001".to_owned(), note: None };
+    let done = |recipient| {
+        let epoch = DeliveryName::ONCE_PER_KEY.to_owned();
+        let name = DeliveryName { epoch, stage: Stage::Created, recipient };
+        let new = Delivery::new(name, id.clone(), Severity::Warning, now);
+        let claimed = new.claim("a sweep", now, SignedDuration::from_mins(1)).unwrap();
+        claimed.end("a sweep", now, Ending::Done(receipt.clone())).unwrap()
+    };
+    let deliveries = [done(Recipient::Channel), done(Recipient::Owner)];
+    let recorded =
+        world.ledger().record(&place, &fact, Some(&Versioned { value: key, version: 0 }), &deliveries).await;
+    assert_eq!(recorded.unwrap(), Recorded::Written);
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_every_call_to_aws() {
     let mut tried = 0;
-    for (story, events) in stories() {
-        let calm = World::new().await;
-        calm.drain(&events, &Notify::new()).await;
+    for tale in stories() {
+        let (story, events) = (tale.name, &tale.events);
+        let calm = tale.world().await;
+        calm.drain(events, &Notify::new()).await;
         let calls = calm.aws.calls().list();
         let expected = outcome(&calm).await;
         let messages = (calm.channel_texts().len(), calm.owner_texts().len());
@@ -80,11 +163,11 @@ async fn at_every_call_to_aws() {
                 }
                 tried += 1;
                 let what = format!("{story}: {fault:?} at call {} ({})", call.number, call.operation);
-                let world = World::new().await;
+                let world = tale.world().await;
                 world.aws.faults().at_call(call.number, fault);
                 // A world that waits for ever has lost the event.
                 let no_crash = Notify::new();
-                let drained = tokio::time::timeout(Duration::from_hours(4), world.drain(&events, &no_crash));
+                let drained = tokio::time::timeout(Duration::from_hours(4), world.drain(events, &no_crash));
                 drained.await.unwrap_or_else(|_| panic!("{what}: never done"));
                 let found = outcome(&world).await;
                 let mut wanted = Outcome { deliveries: expected.deliveries.clone(), ..outcome(&calm).await };
@@ -135,9 +218,10 @@ async fn at_every_call_to_slack() {
         SlackFault::CrashAfter(Arc::clone(&crash)),
     ];
     let mut tried = 0;
-    for (story, events) in stories() {
-        let calm = World::new().await;
-        calm.drain(&events, &Notify::new()).await;
+    for tale in stories() {
+        let (story, events) = (tale.name, &tale.events);
+        let calm = tale.world().await;
+        calm.drain(events, &Notify::new()).await;
         let calls = calm.slack.calls().len();
         let expected = outcome(&calm).await;
         let messages = (calm.channel_texts().len(), calm.owner_texts().len());
@@ -145,10 +229,10 @@ async fn at_every_call_to_slack() {
             for fault in &faults {
                 tried += 1;
                 let what = format!("{story}: {fault:?} at call {number}");
-                let world = World::new().await;
+                let world = tale.world().await;
                 let script = fault.clone();
                 world.slack.set_faults(move |call, _| (call == number).then(|| script.clone()));
-                let drained = tokio::time::timeout(Duration::from_hours(6), world.drain(&events, &crash));
+                let drained = tokio::time::timeout(Duration::from_hours(6), world.drain(events, &crash));
                 drained.await.unwrap_or_else(|_| panic!("{what}: never done"));
                 assert_eq!(outcome(&world).await, expected, "{what}");
                 let got = (world.channel_texts().len(), world.owner_texts().len());
