@@ -18,7 +18,7 @@ use keytide_local::{Fault, Service, slack::SlackFault};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::world::{CHANNEL, KEY, PROD, World, created, deactivated, event, tagged, unreadable};
+use crate::world::{CHANNEL, KEY, PROD, World, created, deactivated, event, tagged, tell, unreadable};
 
 /// What remains of a story once it is over, apart from when and by whom things were done.
 #[derive(Debug, PartialEq)]
@@ -192,7 +192,7 @@ async fn at_every_call_to_aws() {
             }
         }
     }
-    println!("{tried} faults at calls to AWS");
+    tell(&format!("{tried} faults at calls to AWS"));
     assert!(tried > 200, "{tried}");
 }
 
@@ -244,7 +244,7 @@ async fn at_every_call_to_slack() {
             }
         }
     }
-    println!("{tried} faults at calls to Slack");
+    tell(&format!("{tried} faults at calls to Slack"));
     assert!(tried > 100, "{tried}");
 }
 
@@ -312,7 +312,7 @@ async fn in_a_burst_at_every_call_to_aws() {
             assert!(extra <= if is_mended(fault) { 0 } else { 4 }, "{what}: {extra} told twice");
         }
     }
-    println!("{tried} faults at calls to AWS in a burst");
+    tell(&format!("{tried} faults at calls to AWS in a burst"));
     assert!(tried > 150, "{tried}");
 }
 

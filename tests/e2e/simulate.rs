@@ -25,6 +25,8 @@ use jiff::{SignedDuration, Timestamp};
 use keytide_local::slack::Person as SlackPerson;
 use serde_json::Value;
 
+use crate::world::tell;
+
 use self::{
     company::Company,
     story::{Decision, Story},
@@ -492,10 +494,8 @@ fn whatever_happens_in_a_hundred_days_the_promises_hold() {
     });
     let (totals, broken) = (totals.into_inner().unwrap(), broken.into_inner().unwrap());
     let done = done.into_inner();
-    println!("{done} seeds in {} s; what happened in them:", began.elapsed().as_secs());
-    for (kind, count) in &totals {
-        println!("  {count:>8} {kind}");
-    }
+    let counts: Vec<String> = totals.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    tell(&format!("{done} seeds in {} s: {}", began.elapsed().as_secs(), counts.join(", ")));
     if let Some(story) = broken.iter().min_by_key(|story| story.len()) {
         let others = broken
             .iter()

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     sweep::Tide,
-    world::{KEY, PROD},
+    world::{KEY, PROD, tell},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -116,7 +116,6 @@ impl Day {
         assert_eq!(counts(), after, "{what}: a repetition says something");
     }
 
-    #[expect(clippy::print_stdout, reason = "how many there were")]
     async fn exhaust(self) {
         let mut faults = 0_u64;
         let never = Notify::new();
@@ -142,7 +141,7 @@ impl Day {
                 faults += 1;
             }
         }
-        println!("{self:?}: {faults} faults at single calls of a sweep");
+        tell(&format!("{self:?}: {faults} faults at single calls of a sweep"));
         assert!(faults > 80, "{faults}");
     }
 
