@@ -55,10 +55,10 @@ struct Going {
 }
 
 impl Going {
-    /// Whether the channel's copy has to wait for the owner's message. What is critical waits for nobody, nor does a
-    /// reminder, which is another on each day.
+    /// Whether the channel's copy has to wait for the owner's message. A reminder, which is another on each day, waits
+    /// for nobody: the channel's copy is it, and the owner gets the next.
     fn waits(&self, now: Timestamp) -> bool {
-        if self.notice.severity == Severity::Critical || matches!(self.notice.stage, Stage::Reminder(_)) {
+        if matches!(self.notice.stage, Stage::Reminder(_)) {
             return false;
         }
         let owner = self.owner.as_ref().filter(|owner| !owner.value.state.is_finished());
