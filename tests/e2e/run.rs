@@ -28,11 +28,7 @@ use keytide_app::{
     sweep::{Observer, Sweep},
 };
 use keytide_aws::{
-    accounts::Accounts,
-    disabler::{Disabler, DisablerRole},
-    ledger::LedgerReader,
-    member::{Members, RoleReach},
-    queue::Queue,
+    accounts::Accounts, disabler::Disabler, ledger::LedgerReader, member::Members, queue::Queue,
     secrets::Secrets,
 };
 use keytide_core::AccountId;
@@ -43,7 +39,7 @@ use keytide_local::{
 use keytide_slack::Slack;
 use serde_json::{Value, json};
 
-use crate::world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World};
+use crate::world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World, roles};
 
 /// A member of the organization that nobody can enter.
 const SANDBOX: &str = "444455556666";
@@ -92,17 +88,7 @@ impl Company {
     /// A new sandbox of the function: nothing cached.
     pub(crate) fn runs(&self) -> Runs<SlackSim> {
         let config = self.config();
-        let reach = RoleReach {
-            partition: "aws".to_owned(),
-            name: "keytide-reader".to_owned(),
-            external_id: Some(EXTERNAL_ID.to_owned()),
-            session_name: "keytide-sweeper".to_owned(),
-        };
-        let role = DisablerRole {
-            partition: "aws".to_owned(),
-            name: "keytide-disabler".to_owned(),
-            external_id: Some(EXTERNAL_ID.to_owned()),
-        };
+        let (reach, role) = roles();
         let ledger = self.world.ledger();
         let deliver = || {
             let token = TokenSource::secret(Secrets::new(&config), "slack-token".to_owned());

@@ -9,9 +9,9 @@ use keytide_app::{
     sweep::{Observer, Sweep, SweepError, Swept},
 };
 use keytide_aws::{
-    disabler::{Disabler, DisablerRole},
+    disabler::Disabler,
     ledger::{DisablesOf, Halt, LedgerReader},
-    member::{Members, RoleReach},
+    member::Members,
     secrets::Secrets,
 };
 use keytide_core::{
@@ -21,7 +21,7 @@ use keytide_core::{
 use keytide_local::{Fault, KeyStatus, Service, slack::SlackSim};
 use keytide_slack::Slack;
 
-use crate::world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World};
+use crate::world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World, roles};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -44,17 +44,7 @@ impl Tide {
 
     pub(crate) fn sweep(&self) -> Sweep<SlackSim> {
         let config = self.world.aws.sdk_config();
-        let reach = RoleReach {
-            partition: "aws".to_owned(),
-            name: "keytide-reader".to_owned(),
-            external_id: Some(EXTERNAL_ID.to_owned()),
-            session_name: "keytide-sweeper".to_owned(),
-        };
-        let role = DisablerRole {
-            partition: "aws".to_owned(),
-            name: "keytide-disabler".to_owned(),
-            external_id: Some(EXTERNAL_ID.to_owned()),
-        };
+        let (reach, role) = roles();
         let ledger = self.world.ledger();
         let mut settings = DeliverSettings::for_channel(CHANNEL);
         settings.accounts = AccountNames::parse(&format!("{PROD}=prod")).unwrap();

@@ -13,7 +13,9 @@ use keytide_app::{
 };
 use keytide_aws::{
     directory::{Directory, ReaderRole},
+    disabler::DisablerRole,
     ledger::{Change, History, Ledger, Place, PolicyInForce, Recorded},
+    member::RoleReach,
     secrets::Secrets,
 };
 use keytide_core::{
@@ -222,6 +224,18 @@ impl World {
         let direct = SlackSim::direct_of(ALICE);
         self.slack.messages_in(&direct).into_iter().map(|message| message.text).collect()
     }
+}
+
+/// The roles that a sweep assumes: the one that looks, the one that disables.
+pub(crate) fn roles() -> (RoleReach, DisablerRole) {
+    let (partition, external_id) = ("aws".to_owned(), Some(EXTERNAL_ID.to_owned()));
+    let reach = RoleReach {
+        partition: partition.clone(),
+        name: "keytide-reader".to_owned(),
+        external_id: external_id.clone(),
+        session_name: "keytide-sweeper".to_owned(),
+    };
+    (reach, DisablerRole { partition, name: "keytide-disabler".to_owned(), external_id })
 }
 
 /// Says a figure that belongs into the log of a run that is well, too.

@@ -17,9 +17,9 @@ use keytide_app::{
 };
 use keytide_aws::{
     directory::{Directory, ReaderRole},
-    disabler::{Disabler, DisablerRole},
+    disabler::Disabler,
     ledger::{Halt, Ledger, LedgerReader, Restored},
-    member::{Members, RoleReach},
+    member::Members,
     secrets::Secrets,
 };
 use keytide_core::{
@@ -38,7 +38,7 @@ use super::{
     story::{Decision, Ended, FirstKey, Person, Rules, Run, Story},
     weather::{Chance, Said, Weather, Wire},
 };
-use crate::world::{CHANNEL, EXTERNAL_ID, PROD, READER_MAY, TABLE, TOKEN};
+use crate::world::{CHANNEL, EXTERNAL_ID, PROD, READER_MAY, TABLE, TOKEN, roles};
 
 pub(super) const OTHER: &str = "444455556666";
 const START: &str = "2026-05-04T09:12:40Z";
@@ -207,17 +207,7 @@ impl Company {
 
     async fn visits(&self, account: &str, run: usize) -> Ended {
         let config = self.aws.sdk_config();
-        let reach = RoleReach {
-            partition: "aws".to_owned(),
-            name: "keytide-reader".to_owned(),
-            external_id: Some(EXTERNAL_ID.to_owned()),
-            session_name: "keytide-sweeper".to_owned(),
-        };
-        let role = DisablerRole {
-            partition: "aws".to_owned(),
-            name: "keytide-disabler".to_owned(),
-            external_id: Some(EXTERNAL_ID.to_owned()),
-        };
+        let (reach, role) = roles();
         let ledger = self.ledger();
         let observer = Observer::new(LedgerReader::of(&ledger), Members::new(&config, reach));
         let sweep = Sweep::new(observer, ledger, self.deliver(run), Disabler::new(&config, role));
