@@ -91,15 +91,11 @@ fn facts() -> Vec<(String, Fact, Severity)> {
             }
             Outcome::NotOurs(_) => continue,
         };
-        facts.push((name, Fact { id, recorded_at: now(), body, untold: None }, severity));
+        facts.push((name, Fact::new(id, now(), body), severity));
     }
     assert!(facts.len() > 40);
     for (name, body) in swept() {
-        facts.push((
-            name.to_owned(),
-            Fact { id: name.to_owned(), recorded_at: now(), body, untold: None },
-            Severity::Warning,
-        ));
+        facts.push((name.to_owned(), Fact::new(name, now(), body), Severity::Warning));
     }
     facts
 }

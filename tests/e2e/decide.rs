@@ -97,7 +97,7 @@ async fn a_decision_without_its_message_is_void() {
 
     // Nor can the ledger be asked for a decision that goes to anybody else than the channel.
     let body = FactBody::Decided { decision: Box::new(decision) };
-    let fact = Fact { id, recorded_at: now, body, untold: None };
+    let fact = Fact::new(id, now, body);
     let mut aside = message;
     aside.name.recipient = Recipient::Owner;
     let halt = Halt { reason: REASON.to_owned(), author: AUTHOR.to_owned(), at: now };

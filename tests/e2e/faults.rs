@@ -18,7 +18,10 @@ use keytide_local::{Fault, Service, slack::SlackFault};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::world::{CHANNEL, KEY, PROD, World, created, deactivated, event, tagged, tell, unreadable};
+use crate::world::{
+    ALICE_IS_BREAK_GLASS, CHANNEL, KEY, PROD, World, created, deactivated, event, renamed, tagged, tell,
+    unreadable,
+};
 
 /// What remains of a story once it is over, apart from when and by whom things were done.
 #[derive(Debug, PartialEq)]
@@ -61,27 +64,41 @@ fn is_mended(fault: Fault) -> bool {
     )
 }
 
-/// A story: events that are drained from an empty world, or from one in which a sweep had found the key.
+/// A story: events that are drained from a world in which something had happened before.
 struct Tale {
     name: &'static str,
-    is_found: bool,
+    before: Before,
     events: Vec<Value>,
+}
+
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    /// A sweep had found the key.
+    Found,
+    /// IAM knows alice as alice.adler by now.
+    Renamed,
+    /// The policy in force calls her a break-glass user.
+    BreakGlass,
 }
 
 impl Tale {
     async fn world(&self) -> World {
         let world = World::new().await;
-        if self.is_found {
-            found_by_a_sweep(&world).await;
-            world.aws.calls().restart();
+        match self.before {
+            Before::Nothing => {}
+            Before::Found => found_by_a_sweep(&world).await,
+            Before::Renamed => world.aws.iam().rename_user(PROD, "alice", "alice.adler").unwrap(),
+            Before::BreakGlass => world.apply_policy(ALICE_IS_BREAK_GLASS, world.now()).await,
         }
+        world.aws.calls().restart();
         world
     }
 }
 
 /// The stories; a created key's first, so that later events find it.
 fn stories() -> Vec<Tale> {
-    let tale = |name, events| Tale { name, is_found: false, events };
+    let tale = |name, events| Tale { name, before: Before::Nothing, events };
     let mut refused = deactivated();
     refused["detail"]["eventID"] = json!("e-refused");
     refused["detail"]["errorCode"] = json!("AccessDenied");
@@ -101,7 +118,17 @@ fn stories() -> Vec<Tale> {
         tale("a refused attempt", vec![created(), refused]),
         tale("an Inactive by the disabler that nobody claimed", vec![created(), by_disabler]),
         tale("our own role does what it never does", vec![own_role]),
-        Tale { name: "who made a key that a sweep had found", is_found: true, events: vec![created()] },
+        Tale {
+            name: "who made a key that a sweep had found",
+            before: Before::Found,
+            events: vec![created()],
+        },
+        Tale {
+            name: "an owner renamed",
+            before: Before::Renamed,
+            events: vec![created(), renamed("alice", "alice.adler")],
+        },
+        Tale { name: "of a break-glass user", before: Before::BreakGlass, events: vec![created()] },
     ]
 }
 
@@ -129,7 +156,7 @@ async fn found_by_a_sweep(world: &World) {
     let observed = ObservedKey { key: key.clone(), at: now, news: vec![News::Found] };
     let id = format!("{}found", Fact::OBSERVED);
     let body = FactBody::Observed { observed: Box::new(observed) };
-    let fact = Fact { id: id.clone(), recorded_at: now, body, untold: None };
+    let fact = Fact::new(id.clone(), now, body);
     let receipt = Receipt { channel: CHANNEL.to_owned(), ts: "1780000000.000001".to_owned(), note: None };
     let done = |recipient| {
         let epoch = DeliveryName::ONCE_PER_KEY.to_owned();
@@ -181,12 +208,22 @@ async fn at_every_call_to_aws() {
                         )
                     });
                 }
+                // Whom IAM does not show under the name that is known at three looks is given up on, and the channel is
+                // told: a rename that an invocation died over comes later than that.
+                let given_up = ("key#created#owner".to_owned(), "given-up");
+                let unknown = matches!(tale.before, Before::Renamed) && found.deliveries.contains(&given_up);
+                assert!(!unknown || !is_mended(fault), "{what}: {found:?}");
+                if unknown {
+                    wanted.deliveries.retain(|(name, _)| *name != given_up.0);
+                    wanted.deliveries.push(given_up);
+                }
                 assert_eq!(found, wanted, "{what}");
 
                 let got = (world.channel_texts().len(), world.owner_texts().len());
                 let said = format!("{what}: {:?}", world.slack.messages());
-                assert!(got.0 >= messages.0 && got.1 >= messages.1, "lost: {said}");
-                let extra = got.0 + got.1 - messages.0 - messages.1;
+                let to_owner = messages.1 - usize::from(unknown);
+                assert!(got.0 >= messages.0 && got.1 >= to_owner, "lost: {said}");
+                let extra = got.0 + got.1 - messages.0 - to_owner;
                 let ledger_was_silent = call.service == Service::DynamoDb && !is_mended(fault);
                 assert!(extra <= usize::from(ledger_was_silent), "twice without cause: {said}");
             }

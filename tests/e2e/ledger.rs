@@ -37,7 +37,7 @@ fn parts(event: &Value, over: Option<Versioned<key::Key>>) -> (Fact, Versioned<k
     let fact_id = event.fact_id();
     let deliveries = for_key_event(&AlertRules::default(), &event, &[]).deliveries(&fact_id, now());
     let body = FactBody::Key { event, effect: transition.effect };
-    let fact = Fact { id: fact_id, recorded_at: now(), body, untold: None };
+    let fact = Fact::new(fact_id, now(), body);
     (fact, Versioned { value: transition.key, version }, deliveries)
 }
 

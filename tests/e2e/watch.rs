@@ -11,7 +11,8 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::world::{
-    ALICE, CHANNEL, KEY, PROD, TOKEN, World, created, deactivated, event, tagged, unreadable,
+    ALICE, ALICE_IS_BREAK_GLASS, CHANNEL, KEY, PROD, TOKEN, World, created, deactivated, event, renamed,
+    tagged, unreadable,
 };
 
 #[tokio::test(start_paused = true)]
@@ -221,15 +222,78 @@ async fn a_rename_moves_the_keys() {
     let world = World::new().await;
     world.receive(&created(), 1).await.unwrap().unwrap();
     world.aws.iam().rename_user(PROD, "alice", "alice.adler").unwrap();
-    let mut renamed = tagged();
-    renamed["detail"]["eventName"] = json!("UpdateUser");
-    renamed["detail"]["requestParameters"] = json!({"userName": "alice", "newUserName": "alice.adler"});
-    world.receive(&renamed, 1).await.unwrap().unwrap();
+    world.receive(&renamed("alice", "alice.adler"), 1).await.unwrap().unwrap();
     let key = world.story_of(KEY).await.key.unwrap().value;
     assert_eq!(key.holder.subject, Subject::User("alice.adler".to_owned()));
     let account = PROD.parse().unwrap();
     assert_eq!(world.ledger().open_keys(&account, Some("alice.adler")).await.unwrap().len(), 1);
     assert!(world.ledger().open_keys(&account, Some("alice")).await.unwrap().is_empty());
+}
+
+/// In whatever order the events come: the key is under its user's present name, and the owner is told.
+#[tokio::test(start_paused = true)]
+async fn a_rename_that_comes_before_the_key_is_followed() {
+    let world = World::new().await;
+    world.aws.iam().rename_user(PROD, "alice", "alice.adler").unwrap();
+    world.aws.iam().rename_user(PROD, "alice.adler", "adler").unwrap();
+    world.receive(&renamed("alice.adler", "adler"), 1).await.unwrap().unwrap();
+    world.receive(&renamed("alice", "alice.adler"), 1).await.unwrap().unwrap();
+    // Another alice's, before this key was made.
+    let mut before = renamed("alice", "somebody-else");
+    before["detail"]["eventTime"] = json!("2026-05-04T09:12:00Z");
+    world.receive(&before, 1).await.unwrap().unwrap();
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    let key = world.story_of(KEY).await.key.unwrap().value;
+    assert_eq!(key.holder.subject, Subject::User("adler".to_owned()));
+    assert_eq!(world.owner_texts().len(), 1);
+}
+
+/// Promise 4: every event of a break-glass user is critical and told, also one that is else only recorded.
+#[tokio::test(start_paused = true)]
+async fn whatever_a_break_glass_user_does_is_critical() {
+    let world = World::new().await;
+    world.apply_policy(ALICE_IS_BREAK_GLASS, world.now()).await;
+    let mut own_refused = deactivated();
+    own_refused["detail"]["eventID"] = json!("e-refused");
+    own_refused["detail"]["errorCode"] = json!("AccessDenied");
+    let mut unwatched = tagged();
+    unwatched["detail"]["requestParameters"]["tags"] = json!([{"key": "team", "value": "tide"}]);
+    let mut for_another =
+        event("CreateAccessKey", "e-bob", "2026-05-04T09:12:33Z", "AKIATIDEWATERBOB0001", "bob", "Active");
+    for_another["detail"]["userIdentity"]["userName"] = json!("Alice");
+    let events = [created(), deactivated(), own_refused, unwatched, for_another];
+    for (index, event) in events.iter().enumerate() {
+        for received in 1..=3 {
+            let _ = world.receive(event, received).await.unwrap();
+        }
+        let texts = world.channel_texts();
+        assert_eq!(texts.len(), index + 1, "{texts:?}");
+        assert!(texts[index].contains("CRITICAL") && texts[index].contains("break-glass"), "{texts:?}");
+    }
+    let owner = world.owner_texts();
+    assert!(owner[0].contains("CRITICAL"), "{owner:?}");
+    // By which policy that was said stays.
+    let hash = world.ledger().policy().await.unwrap().unwrap().value.hash;
+    assert!(world.story_of(KEY).await.facts.iter().all(|fact| fact.policy.as_ref() == Some(&hash)));
+    // Nobody else's are, nor those of a user of that name in another account.
+    let mut elsewhere = created();
+    elsewhere["detail"]["eventID"] = json!("e-elsewhere");
+    elsewhere["detail"]["recipientAccountId"] = json!("444455556666");
+    elsewhere["account"] = json!("444455556666");
+    elsewhere["detail"]["userIdentity"]["accountId"] = json!("444455556666");
+    let _ = world.receive(&elsewhere, 1).await.unwrap();
+    let texts = world.channel_texts();
+    assert!(!texts.last().unwrap().contains("CRITICAL"), "{texts:?}");
+}
+
+/// Whoever can break the policy silences no alert.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_cannot_be_read_silences_no_alert() {
+    let world = World::new().await;
+    world.apply_policy("[modes\nenforce = 7", world.now()).await;
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    assert_eq!((world.channel_texts().len(), world.owner_texts().len()), (1, 1));
+    assert_eq!(world.story_of(KEY).await.facts[0].policy, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,6 +38,9 @@ pub(crate) const CHANNEL: &str = "C0INFRA001";
 pub(crate) const ALICE: &str = "U0ALICE01";
 pub(crate) const TOKEN: &str = "xoxb-only-for-tests";
 pub(crate) const KEY: &str = "AKIATIDEWATERALICE77";
+/// A policy; names are told apart without regard to case, as IAM tells them.
+pub(crate) const ALICE_IS_BREAK_GLASS: &str =
+    "[[break-glass]]\naccount = \"111122223333\"\nuser = \"ALICE\"\n";
 pub(crate) const TABLE: &str = "keytide";
 pub(crate) const EXTERNAL_ID: &str = "tidewater-7";
 /// When the stories begin.
@@ -104,7 +107,7 @@ impl World {
         let id = decision.fact_id();
         let messages = for_decision(&id, &decision).deliveries(&id, at);
         let body = FactBody::Decided { decision: Box::new(decision) };
-        let fact = Fact { id, recorded_at: at, body, untold: None };
+        let fact = Fact::new(id, at, body);
         let policy = PolicyInForce { text: text.to_owned(), hash, author, at };
         let written = ledger.decide(Change::Policy(&policy), version, &fact, &messages[0]).await.unwrap();
         assert_eq!(written, Recorded::Written);
@@ -286,6 +289,14 @@ pub(crate) fn tagged() -> Value {
     let mut event = event("TagUser", "e-tagged", "2026-05-04T09:12:37Z", KEY, "alice", "");
     event["detail"]["requestParameters"] =
         json!({"userName": "alice", "tags": [{"key": "slack-id", "value": ALICE}]});
+    event
+}
+
+pub(crate) fn renamed(from: &str, to: &str) -> Value {
+    let mut event = tagged();
+    event["detail"]["eventID"] = json!(format!("e-renamed-{from}"));
+    event["detail"]["eventName"] = json!("UpdateUser");
+    event["detail"]["requestParameters"] = json!({"userName": from, "newUserName": to});
     event
 }
 

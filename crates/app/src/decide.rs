@@ -253,7 +253,9 @@ impl Decide {
             return Err(DecideError::Refused("it would be told to nobody".to_owned()));
         };
         let body = FactBody::Decided { decision: Box::new(decision.clone()) };
-        let fact = Fact { id, recorded_at: now, body, untold: None };
+        let in_force = self.ledger.policy().await?;
+        let policy = in_force.map(|in_force| in_force.value.hash);
+        let fact = Fact { policy, ..Fact::new(id, now, body) };
         Ok(match self.ledger.decide(change, over_version, &fact, message).await? {
             // Already there: our own write, whose answer was lost.
             Recorded::Written | Recorded::AlreadyThere => Some(decision),

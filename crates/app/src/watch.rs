@@ -6,17 +6,18 @@ use jiff::Timestamp;
 use keytide_aws::{
     Failure,
     directory::Directory,
-    ledger::{Known, Place, Recorded, Versioned},
+    ledger::{Known, Place, PolicyInForce, Recorded, Versioned},
 };
 use keytide_core::{
     AccountId,
     alert::{self, AlertRules, Announcement},
-    cloudtrail::{self, FailedCall, KeyChange, KeyEvent, Outcome, OwnerChange, OwnerEvent, Partial},
+    cloudtrail::{self, FailedCall, KeyChange, KeyEvent, Outcome, OwnerChange, OwnerEvent, Partial, Subject},
     delivery::{Delivery, Recipient},
     digest::sha256_hex,
     fact::{Fact, FactBody, Untold},
     key::{self, Key},
     owner::OwnerReport,
+    policy::Policy,
 };
 use keytide_slack::Post;
 use tokio::time::timeout;
@@ -149,6 +150,8 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(1);
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 /// How often a write is decided anew because somebody else was faster.
 const TRIES: u32 = 6;
+/// How many renames of a user are followed; they end here only if they go in a circle.
+const MOST_RENAMES: usize = 8;
 
 impl<P: Post> Watch<P> {
     /// Without a directory, owners are not looked up (and every alert says so).
@@ -193,7 +196,7 @@ impl<P: Post> Watch<P> {
         received: u32,
         invocation: &Invocation,
     ) -> Result<Watched, WatchError> {
-        let InLedger { place, fact, announcement, mut deliveries, known_before } = recorded;
+        let InLedger { place, fact, announcement, mut deliveries, whose, known_before } = recorded;
         deliveries.retain(|delivery| !delivery.value.state.is_finished());
         if self.silence(&fact.body).is_some() {
             // What the functions have still to tell is theirs to tell.
@@ -202,7 +205,7 @@ impl<P: Post> Watch<P> {
         let must_look = !deliveries.is_empty() || matches!(matter, Matter::Owner(_));
         let owner = match owner {
             Some(owner) => owner,
-            None if must_look => self.look_up(&matter, invocation).await,
+            None if must_look => self.look_up(whose.as_ref(), invocation).await,
             None => OwnerReport::NoUser,
         };
         if let Matter::Owner(event) = &matter {
@@ -253,43 +256,70 @@ impl<P: Post> Watch<P> {
                 }
                 _ => Vec::new(),
             };
-            let announcement = matter.announcement(rules, &fact_id, &claims);
-            // A new key is most often really new: the write itself finds out when it is not.
-            let mut names = announcement.names.clone();
+            let calm = matter.announcement(rules, &fact_id, &claims);
+            let loud = calm.clone().for_break_glass(&fact_id, &matter.applied(None).0);
+            // Whose event it is, only the policy says: asked for is whatever it may call for.
+            let mut names = loud.names.clone();
             names.extend(matter.key_event().filter(|_| !names.is_empty()).and_then(alert::made_by_name));
-            let known = if turn == 0 && matter.is_creation() && self.directory.is_none() {
-                Known::default()
+            // A new key is most often really new, and the write itself finds out when it is not. Nothing else is
+            // asked of the ledger where nobody is looked up and nobody is told.
+            let at_once = turn == 0 && self.directory.is_none() && self.telling == Telling::Nothing;
+            let (known, policy) = if at_once && matter.is_creation() {
+                (Known::default(), None)
             } else {
-                let look = ledger.look(&place, &fact_id, &names);
-                timeout(patience, look).await.map_err(silent)??
+                let look = ledger.look_with_policy(&place, &fact_id, &names);
+                let mut known = timeout(patience, look).await.map_err(silent)??;
+                let policy = understood(known.policy.take());
+                (known, policy)
             };
             if let Some(fact) = known.fact {
+                let announcement = if fact.break_glass { loud } else { calm };
                 let deliveries = known.deliveries;
-                return Ok(InLedger { place, fact, announcement, deliveries, known_before: true });
+                let whose = matter.whose(known.key.as_ref());
+                return Ok(InLedger { place, fact, announcement, deliveries, whose, known_before: true });
             }
+            let (body, mut key) = matter.applied(known.key);
+            if let Some(first_seen) = key.as_mut().filter(|key| key.version == 0 && policy.is_some()) {
+                let renames = self.follow_renames(&mut first_seen.value);
+                timeout(patience, renames).await.map_err(silent)??;
+            }
+            let whose = matter.whose(key.as_ref());
             if owner.is_none() {
-                *owner = Some(self.look_up(matter, invocation).await);
+                *owner = Some(self.look_up(whose.as_ref(), invocation).await);
+            }
+            if let (Some(key), Some(owner)) = (&mut key, owner.as_ref().and_then(OwnerReport::owner)) {
+                key.value = key.value.clone().with_owner(owner.clone());
             }
             let now = invocation.now();
-            let (body, key) = matter.applied(known.key, owner.as_ref());
+            let mut fact = Fact::new(&fact_id, now, body);
+            if let Some(policy) = &policy {
+                fact = fact.judged_by(policy);
+            }
+            let announcement = if fact.break_glass { loud } else { calm };
             let mut new = announcement.deliveries(&fact_id, now);
             new.retain(|delivery| known.deliveries.iter().all(|known| known.value.name != delivery.name));
             let told: Vec<Delivery> = known.deliveries.iter().map(|told| told.value.clone()).collect();
             new.extend(
                 matter.key_event().and_then(|event| alert::made_by(event, announcement.severity, &told, now)),
             );
-            let untold = self.silence(&body).filter(|_| !new.is_empty());
-            if untold.is_some() {
+            fact.untold = self.silence(&fact.body).filter(|_| !new.is_empty());
+            if fact.untold.is_some() {
                 // The fact says so, once; whoever hears of it again finds it known, and nothing to deliver.
                 new.clear();
             }
-            let fact = Fact { id: fact_id.clone(), recorded_at: now, body, untold };
             let writing = ledger.record(&place, &fact, key.as_ref(), &new);
             match timeout(patience, writing).await.map_err(silent)?? {
                 Recorded::Written => {
                     let mut deliveries = known.deliveries;
                     deliveries.extend(new.into_iter().map(|value| Versioned { value, version: 1 }));
-                    return Ok(InLedger { place, fact, announcement, deliveries, known_before: false });
+                    return Ok(InLedger {
+                        place,
+                        fact,
+                        announcement,
+                        deliveries,
+                        whose,
+                        known_before: false,
+                    });
                 }
                 Recorded::AlreadyThere | Recorded::StateChanged => {}
             }
@@ -314,26 +344,49 @@ impl<P: Post> Watch<P> {
         let fact_id = matter.fact_id();
         let announcement = matter.announcement(rules, &fact_id, &[]);
         let to_channel = announcement.names.iter().any(|name| name.recipient == Recipient::Channel);
-        let (body, _) = matter.applied(None, None);
-        let fact = Fact { id: fact_id, recorded_at: invocation.now(), body, untold: None };
+        let (body, key) = matter.applied(None);
+        let fact = Fact::new(fact_id, invocation.now(), body);
         if !to_channel || self.silence(&fact.body).is_some() {
             return None;
         }
         let owner = match owner {
             Some(owner) => owner,
-            None => self.look_up(matter, invocation).await,
+            None => self.look_up(matter.whose(key.as_ref()).as_ref(), invocation).await,
         };
         let posted = self.deliver.unrecorded(&fact, &owner, announcement.severity, invocation).await;
         Some(posted.map(|_| ()))
     }
 
     /// Who the owner is, as far as that can be found out in time.
-    async fn look_up(&self, matter: &Matter, invocation: &Invocation) -> OwnerReport {
-        let Some((account, user)) = matter.user() else { return OwnerReport::NoUser };
+    async fn look_up(&self, whose: Option<&(AccountId, String)>, invocation: &Invocation) -> OwnerReport {
+        let Some((account, user)) = whose else { return OwnerReport::NoUser };
         match &self.directory {
             Some(directory) => directory.report(account, user, invocation.now()).await,
             None => OwnerReport::Failed("owners are not looked up here".to_owned()),
         }
+    }
+
+    /// A key of which nothing was known: its user may have been renamed since, by an event that came before this one
+    /// and found no key to rename.
+    async fn follow_renames(&self, key: &mut Key) -> Result<(), Failure> {
+        for _ in 0..MOST_RENAMES {
+            let Subject::User(name) = &key.holder.subject else { return Ok(()) };
+            let place = Place::User { account: key.account.clone(), name: name.clone() };
+            let history = self.deliver.ledger.history(&place).await?;
+            let rename = history.facts.iter().find_map(|fact| match &fact.body {
+                FactBody::Owner { event } if event.call.at >= key.holder.at => match &event.change {
+                    OwnerChange::Renamed { new_name: Some(to), .. } if to != name => {
+                        Some((to.clone(), event.call.at))
+                    }
+                    _ => None,
+                },
+                _ => None,
+            });
+            let Some((to, at)) = rename else { return Ok(()) };
+            let from = name.clone();
+            *key = key.clone().with_holder_renamed(&from, &to, at);
+        }
+        Ok(())
     }
 
     /// A user's tags or name changed: its keys are brought up to date. Doing it again changes nothing.
@@ -387,12 +440,33 @@ impl<P: Post> Watch<P> {
     }
 }
 
+/// The policy in force, the built-in one where there is none. One that cannot be understood silences no alert: the
+/// sweep, which acts by it, does not act, and says so in its digest.
+fn understood(found: Option<Result<PolicyInForce, Failure>>) -> Option<Policy> {
+    match found {
+        None => Some(Policy::built_in()),
+        Some(Ok(found)) => match Policy::parse(&found.text) {
+            Ok(policy) => Some(policy),
+            Err(problems) => {
+                tracing::warn!(%problems, author = found.author, "the policy in force cannot be read: no event is taken for a break-glass user's");
+                None
+            }
+        },
+        Some(Err(failure)) => {
+            tracing::warn!(%failure, "the policy in force cannot be read: no event is taken for a break-glass user's");
+            None
+        }
+    }
+}
+
 /// An event as it stands in the ledger.
 struct InLedger {
     place: Place,
     fact: Fact,
     announcement: Announcement,
     deliveries: Vec<Versioned<Delivery>>,
+    /// Whose tags say who is to be told.
+    whose: Option<(AccountId, String)>,
     known_before: bool,
 }
 
@@ -437,7 +511,7 @@ impl Matter {
     }
 
     fn place(&self, fact_id: &str) -> Place {
-        Place::of(fact_id, &self.applied(None, None).0)
+        Place::of(fact_id, &self.applied(None).0)
     }
 
     fn announcement(&self, rules: &AlertRules, fact_id: &str, claims: &[Delivery]) -> Announcement {
@@ -462,22 +536,14 @@ impl Matter {
     }
 
     /// The fact's body, and the key's new state over the version that was known.
-    fn applied(
-        &self,
-        known: Option<Versioned<Key>>,
-        owner: Option<&OwnerReport>,
-    ) -> (FactBody, Option<Versioned<Key>>) {
+    fn applied(&self, known: Option<Versioned<Key>>) -> (FactBody, Option<Versioned<Key>>) {
         match self {
             Self::Key(event) => {
                 let version = known.as_ref().map_or(0, |known| known.version);
                 let transition = key::apply(known.map(|known| known.value), event);
-                let mut key = transition.key;
-                if let Some(owner) = owner.and_then(OwnerReport::owner) {
-                    key = key.with_owner(owner.clone());
-                }
                 (
                     FactBody::Key { event: event.clone(), effect: transition.effect },
-                    Some(Versioned { value: key, version }),
+                    Some(Versioned { value: transition.key, version }),
                 )
             }
             Self::Failed(failed) => (FactBody::FailedCall { failed: failed.clone() }, None),
@@ -487,7 +553,14 @@ impl Matter {
         }
     }
 
-    /// Whose tags say who is to be told: after a rename, the user under its new name.
+    /// Whose tags say who is to be told: of a key, its user under the name that is known now.
+    fn whose(&self, key: Option<&Versioned<Key>>) -> Option<(AccountId, String)> {
+        let holder = key.and_then(|key| Some((&key.value.account, key.value.holder.subject.user()?)));
+        let (account, user) = holder.or_else(|| self.user())?;
+        Some((account.clone(), user.to_owned()))
+    }
+
+    /// The user whom the event names: after a rename, under its new name.
     fn user(&self) -> Option<(&AccountId, &str)> {
         match self {
             Self::Key(event) => Some((&event.call.account, event.subject.user()?)),

@@ -128,7 +128,6 @@ fn summary(policy: &Policy) -> String {
         policy.break_glass().iter().map(|one| format!("{} in {}", one.user, one.account)).collect();
     line("break-glass", if users.is_empty() { "nobody".to_owned() } else { users.join(", ") }.as_str());
     let channel = |id: Option<&str>| id.unwrap_or("the functions' own channel").to_owned();
-    line("alerts", &channel(policy.alerts_channel()));
     line("notices", &channel(policy.notices_channel()));
     line("hash", policy.hash());
     text
@@ -287,7 +286,6 @@ rule 2      contractors: type \"contractor\"; tag \"employment\" = \"external\"
 caps        10 % of an account's active keys but at least 2; 50 a day in the organization
 disabling   09:00-16:00 on mon, tue, wed, thu in Europe/Berlin; at least 5 dates after a notice
 break-glass break-glass-1 in 111122223333
-alerts      C0123456789
 notices     C9876543210
 hash        {}
 ",
@@ -304,7 +302,6 @@ hash        {}
             "observe     every account that is not named\n",
             "disabling   always; at least 5 dates after a notice\n",
             "break-glass nobody\n",
-            "alerts      the functions' own channel\n",
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -11,7 +11,7 @@ use crate::{
     },
     decision::Decision,
     delivery::{Delivery, DeliveryName, DeliveryState, Recipient, Stage},
-    fact::{Fact, SeenAfter},
+    fact::{Fact, FactBody, SeenAfter},
     key::Key,
     owner::{OwnerReport, is_watched_tag},
     plan::News,
@@ -86,6 +86,24 @@ impl Announcement {
 
     fn silence() -> Self {
         Self { severity: Severity::Notice, names: Vec::new() }
+    }
+
+    /// What a break-glass user's event calls for: it is critical, and told also where anybody else's were only
+    /// recorded. But not a disable of our own, whose claim was made before the policy named the user.
+    #[must_use]
+    pub fn for_break_glass(self, fact_id: &str, body: &FactBody) -> Self {
+        let stage = match body {
+            FactBody::FailedCall { .. } => Some(Stage::FailedAttempt),
+            FactBody::Owner { .. } => Some(Stage::OwnerChanged),
+            FactBody::Observed { .. } => Some(Stage::StatusChanged),
+            _ => None,
+        };
+        match stage {
+            Some(stage) if self.names.is_empty() => {
+                Self::of(Severity::Critical, fact_id, stage, &[Recipient::Channel])
+            }
+            _ => Self { severity: Severity::Critical, ..self },
+        }
     }
 
     /// The deliveries, yet to be made, of the fact `fact_id`.

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId,
-    cloudtrail::{FailedCall, KeyEvent, OwnerEvent, Partial},
+    cloudtrail::{Actor, ActorKind, FailedCall, KeyEvent, OwnerChange, OwnerEvent, Partial},
     decision::Decision,
     key::{Effect, Key},
     plan::{News, PlannedDisable},
+    policy::Policy,
 };
 
 /// One event, as it was recorded.
@@ -23,11 +24,31 @@ pub struct Fact {
     /// Set where it called for messages and none was ever to be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untold: Option<Untold>,
+    /// The hash of the policy in force by which it was judged; none where none was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// By that policy, a break-glass user has to do with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 impl Fact {
     /// How the id of a fact begins that a sweep observed.
     pub const OBSERVED: &'static str = "sweep-";
+
+    /// A fact that no policy has judged yet.
+    pub fn new(id: impl Into<String>, recorded_at: Timestamp, body: FactBody) -> Self {
+        Self { id: id.into(), recorded_at, body, untold: None, policy: None, break_glass: false }
+    }
+
+    /// The same, as this policy sees it.
+    #[must_use]
+    pub fn judged_by(self, policy: &Policy) -> Self {
+        let break_glass = self.body.account().is_some_and(|account| {
+            self.body.users().into_iter().any(|user| policy.is_break_glass(account, user))
+        });
+        Self { policy: Some(policy.hash().to_owned()), break_glass, ..self }
+    }
 }
 
 /// Why nobody is told of a fact that called for messages.
@@ -178,6 +199,38 @@ impl FactBody {
             Self::Observed { observed } => Some(&observed.key.key_id),
             Self::Disabled { disabled } => Some(&disabled.key.key_id),
             Self::Decided { decision } => decision.key().map(|(key_id, _)| key_id),
+        }
+    }
+
+    /// The users of its account that have to do with it: whose key it is, or was, and who did it.
+    fn users(&self) -> Vec<&str> {
+        let renamed = match self {
+            Self::Owner { event } => match &event.change {
+                OwnerChange::Renamed { new_name, .. } => new_name.as_deref(),
+                _ => None,
+            },
+            Self::Observed { observed } => observed.news.iter().find_map(|news| match news {
+                News::Renamed { from, .. } => from.as_deref(),
+                _ => None,
+            }),
+            _ => None,
+        };
+        let caller = self.caller().filter(|actor| {
+            let elsewhere = actor.account.as_deref() != self.account().map(AccountId::as_str);
+            actor.kind == ActorKind::IamUser && !(actor.account.is_some() && elsewhere)
+        });
+        let caller = caller.and_then(|actor| actor.name.as_deref());
+        self.user().into_iter().chain(renamed).chain(caller).collect()
+    }
+
+    /// Who made the call, where it was one.
+    fn caller(&self) -> Option<&Actor> {
+        match self {
+            Self::Key { event, .. } => Some(&event.call.actor),
+            Self::FailedCall { failed } => Some(&failed.call.actor),
+            Self::Owner { event } => Some(&event.call.actor),
+            Self::OwnRole { partial } | Self::Unreadable { partial } => Some(&partial.actor),
+            Self::Observed { .. } | Self::Disabled { .. } | Self::Decided { .. } => None,
         }
     }
 

@@ -270,12 +270,7 @@ mod tests {
         let now: Timestamp = "2026-05-04T09:12:40Z".parse().unwrap();
         let effect = key::apply(None, &event).effect;
         let key_id = event.key_id.clone();
-        let fact = Fact {
-            id: event.fact_id(),
-            recorded_at: now,
-            body: FactBody::Key { event, effect },
-            untold: None,
-        };
+        let fact = Fact::new(event.fact_id(), now, FactBody::Key { event, effect });
         let report = OwnerReport::Found {
             owner: Owner {
                 user_id: "AIDAEXAMPLE".to_owned(),

@@ -267,7 +267,7 @@ impl Organization {
         let messages = for_decision(&id, &decision).deliveries(&id, at);
         let message = messages.first().ok_or("a policy calls for no message")?;
         let body = FactBody::Decided { decision: Box::new(decision) };
-        let fact = Fact { id, recorded_at: at, body, untold: None };
+        let fact = Fact::new(id, at, body);
         let policy = PolicyInForce { text, hash, author, at };
         match self.ledger().decide(Change::Policy(&policy), 0, &fact, message).await? {
             Recorded::Written => Ok(()),

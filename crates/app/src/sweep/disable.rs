@@ -136,7 +136,8 @@ impl<P: Post> Sweep<P> {
         };
         match went {
             Ok(Went::Seen(seen, _)) => {
-                let recorded = self.record_disable(&place, planned, seen, &session_name, invocation).await;
+                let recorded =
+                    self.record_disable(&place, planned, seen, &session_name, under.policy, invocation).await;
                 let untold = match recorded {
                     Ok(untold) => untold,
                     // The claim stays as it is and runs out; the key is disabled all the same.
@@ -329,6 +330,7 @@ impl<P: Post> Sweep<P> {
         planned: &PlannedDisable,
         seen: SeenAfter,
         session_name: &str,
+        policy: &Policy,
         invocation: &Invocation,
     ) -> Result<Option<Trouble>, Trouble> {
         let Place::Key { account, key_id } = place else { return Ok(None) };
@@ -344,7 +346,7 @@ impl<P: Post> Sweep<P> {
             }
             let id = format!("disable-{}", sha256_hex(session_name.as_bytes()));
             let body = FactBody::Disabled { disabled: Box::new(disabled) };
-            let fact = Fact { id: id.clone(), recorded_at: now, body, untold: None };
+            let fact = Fact::new(&id, now, body).judged_by(policy);
             let announcement = alert::for_disabled(&id, seen);
             let deliveries = announcement.deliveries(&id, now);
             let owner = report_of(&key);
@@ -392,6 +394,7 @@ impl<P: Post> Sweep<P> {
         &self,
         place: &Place,
         claim: &Versioned<Delivery>,
+        policy: &Policy,
         invocation: &Invocation,
     ) -> Result<(), Trouble> {
         let DeliveryState::Doing { by, since, until } = &claim.value.state else { return Ok(()) };
@@ -425,7 +428,7 @@ impl<P: Post> Sweep<P> {
                 return self.end_claim(place, claim, by, Ending::GivenUp(cause), invocation).await;
             }
         };
-        let untold = self.record_disable(place, &planned, seen, by, invocation).await?;
+        let untold = self.record_disable(place, &planned, seen, by, policy, invocation).await?;
         let note = Some("found done by a later sweep".to_owned());
         let receipt = Receipt { channel: "iam".to_owned(), ts: invocation.now().to_string(), note };
         self.end_claim(place, claim, by, Ending::Done(receipt), invocation).await?;

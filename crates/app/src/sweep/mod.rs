@@ -165,9 +165,9 @@ impl<P: Post> Sweep<P> {
             calls: BTreeMap::new(),
             plan,
         };
-        self.record_changes(&observed, &open_disables, &mut swept, invocation).await;
+        self.record_changes(&observed, &open_disables, &mut swept, policy, invocation).await;
         for (place, claim) in &open_disables {
-            swept.troubles.extend(self.finish_disable(place, claim, invocation).await.err());
+            swept.troubles.extend(self.finish_disable(place, claim, policy, invocation).await.err());
         }
         self.tell_of_account(&mut swept, invocation).await;
         self.notify(&mut swept, policy, invocation).await;

@@ -11,6 +11,7 @@ use keytide_core::{
     key::Key,
     owner::OwnerReport,
     plan::{AccountState, Change, News},
+    policy::Policy,
 };
 use keytide_slack::Post;
 
@@ -104,6 +105,7 @@ impl<P: Post> Sweep<P> {
         observed: &Observed,
         open_disables: &[OpenDisable],
         swept: &mut Swept,
+        policy: &Policy,
         invocation: &Invocation,
     ) {
         // What is told goes out one by one, in the plan's order; the rest, as a whole baseline, side by side.
@@ -111,7 +113,8 @@ impl<P: Post> Sweep<P> {
         let (quiet, told): (Vec<&Change>, Vec<&Change>) = swept.plan.changes.iter().partition(is_quiet);
         let record = |change: &Change| {
             let key_id = change.key.key_id.clone();
-            async move { self.record_change(observed, open_disables, &key_id, invocation).await }.boxed()
+            async move { self.record_change(observed, open_disables, &key_id, policy, invocation).await }
+                .boxed()
         };
         let recorded = side_by_side(quiet.into_iter().map(record).collect()).await;
         let mut troubles: Vec<Trouble> = recorded.into_iter().filter_map(Result::err).collect();
@@ -126,6 +129,7 @@ impl<P: Post> Sweep<P> {
         observed: &Observed,
         open_disables: &[OpenDisable],
         key_id: &str,
+        policy: &Policy,
         invocation: &Invocation,
     ) -> Result<(), Trouble> {
         let account = &observed.state.account;
@@ -145,8 +149,11 @@ impl<P: Post> Sweep<P> {
                 continue;
             }
             let place = Place::Key { account: account.clone(), key_id: key_id.to_owned() };
-            let mut fact = fact_of(&change, invocation);
-            let announcement = alert::for_observed(&fact.id, &change.key, &change.news);
+            let mut fact = fact_of(&change, invocation).judged_by(policy);
+            let mut announcement = alert::for_observed(&fact.id, &change.key, &change.news);
+            if fact.break_glass {
+                announcement = announcement.for_break_glass(&fact.id, &fact.body);
+            }
             let mut deliveries = announcement.deliveries(&fact.id, now);
             let known_deliveries = self
                 .ledger
@@ -211,5 +218,5 @@ fn fact_of(change: &Change, invocation: &Invocation) -> Fact {
     let since = change.key.status.as_ref().map(|mark| mark.since);
     let text = format!("{} {} {since:?} {}", change.key.account, change.key.key_id, news.join("; "));
     let id = format!("{}{}", Fact::OBSERVED, &sha256_hex(text.as_bytes()));
-    Fact { id, recorded_at: now, body: FactBody::Observed { observed: Box::new(observed) }, untold: None }
+    Fact::new(id, now, FactBody::Observed { observed: Box::new(observed) })
 }

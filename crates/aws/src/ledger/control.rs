@@ -154,6 +154,14 @@ pub struct Run {
     pub totals: BTreeMap<String, u64>,
 }
 
+pub(super) const POLICY: &str = "POLICY";
+pub(super) const POLICY_SORT: &str = "CURRENT";
+
+/// Where the policy in force stands.
+pub(super) fn policy_key() -> super::Item {
+    items::key_of(POLICY, POLICY_SORT)
+}
+
 impl Ledger {
     /// An account's record, read consistently; version 0 where there is none yet.
     pub async fn account(&self, account: &AccountId) -> Result<Versioned<AccountRecord>, Failure> {
@@ -244,12 +252,12 @@ impl Ledger {
 
     /// The policy in force, read consistently; `None`: the built-in one.
     pub async fn policy(&self) -> Result<Option<Versioned<PolicyInForce>>, Failure> {
-        self.document("POLICY", "CURRENT").await
+        self.document(POLICY, POLICY_SORT).await
     }
 
     /// Every policy that was ever in force, oldest first.
     pub async fn policies(&self) -> Result<Vec<PolicyInForce>, Failure> {
-        let mut found = self.query_partition("POLICY").await?;
+        let mut found = self.query_partition(POLICY).await?;
         found.retain(|item| items::text(item, "sk").is_some_and(|sort| sort.starts_with("APPLIED#")));
         found.into_iter().map(|item| Ok(items::decode::<PolicyInForce>(item)?.value)).collect()
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     Ledger, Place, Recorded,
-    control::{Approval, Halt, PolicyInForce, approval_expiry, exemption_partition},
+    control::{Approval, Halt, POLICY, POLICY_SORT, PolicyInForce, approval_expiry, exemption_partition},
     items,
 };
 use crate::Failure;
@@ -66,9 +66,9 @@ impl Ledger {
                 writes.push(self.document_write(&partition, key_id, exemption, over_version)?);
             }
             Change::Policy(policy) => {
-                writes.push(self.document_write("POLICY", "CURRENT", policy, over_version)?);
+                writes.push(self.document_write(POLICY, POLICY_SORT, policy, over_version)?);
                 let kept = format!("APPLIED#{}", policy.at);
-                writes.push(self.document_write("POLICY", &kept, policy, 0)?);
+                writes.push(self.document_write(POLICY, &kept, policy, 0)?);
             }
         }
         self.transact(&writes, operation).await

@@ -52,6 +52,8 @@ pub struct Known {
     pub fact: Option<Fact>,
     /// Those of the deliveries asked for that exist.
     pub deliveries: Vec<Versioned<Delivery>>,
+    /// The policy in force, where it was asked for and there is one.
+    pub policy: Option<Result<PolicyInForce, Failure>>,
 }
 
 /// Everything about one place, in order.
@@ -92,9 +94,30 @@ impl Ledger {
         Self { client: Client::new(config), table: table.into() }
     }
 
-    /// Reads what one event needs: the key, whether the event is known, and the deliveries it may call for.
+    /// Reads what one event needs, in one call: the key, whether the event is known, the deliveries it may call for,
+    /// and the policy in force. A policy that cannot be understood hides nothing of the rest.
+    pub async fn look_with_policy(
+        &self,
+        place: &Place,
+        fact_id: &str,
+        names: &[DeliveryName],
+    ) -> Result<Known, Failure> {
+        self.look_at(place, fact_id, names, vec![control::policy_key()]).await
+    }
+
+    /// Reads the key, whether the event is known, and the deliveries it may call for.
     pub async fn look(&self, place: &Place, fact_id: &str, names: &[DeliveryName]) -> Result<Known, Failure> {
-        let mut wanted = vec![items::primary_key(place, &items::fact_sort(fact_id))];
+        self.look_at(place, fact_id, names, Vec::new()).await
+    }
+
+    async fn look_at(
+        &self,
+        place: &Place,
+        fact_id: &str,
+        names: &[DeliveryName],
+        mut wanted: Vec<Item>,
+    ) -> Result<Known, Failure> {
+        wanted.push(items::primary_key(place, &items::fact_sort(fact_id)));
         if matches!(place, Place::Key { .. }) {
             wanted.push(items::primary_key(place, items::KEY_SORT));
         }
@@ -106,6 +129,8 @@ impl Ledger {
                 known.key = Some(decode_key(item)?);
             } else if sort.starts_with(items::FACT_PREFIX) {
                 known.fact = Some(decode_fact(item)?);
+            } else if sort == control::POLICY_SORT {
+                known.policy = Some(items::decode::<PolicyInForce>(item).map(|found| found.value));
             } else {
                 known.deliveries.push(decode_delivery(item)?);
             }

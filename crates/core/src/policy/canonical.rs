@@ -13,18 +13,8 @@ const VERSION: u32 = 1;
 /// Everything is written in one order, each value with its length and each list with its count, so that no
 /// two policies have one text. Rules stay in their order, since the first one that matches wins.
 pub(super) fn hash(policy: &Policy) -> String {
-    let Policy {
-        modes,
-        defaults,
-        rules,
-        break_glass,
-        dates_between,
-        hours,
-        caps,
-        alerts_channel,
-        notices_channel,
-        hash: _,
-    } = policy;
+    let Policy { modes, defaults, rules, break_glass, dates_between, hours, caps, notices_channel, hash: _ } =
+        policy;
     let mut text = Text(String::new());
     text.number("keytide policy", VERSION);
     text.count("modes", modes.len());
@@ -59,7 +49,6 @@ pub(super) fn hash(policy: &Policy) -> String {
     text.number("account-percent", *account_percent);
     text.number("account-at-least", *account_at_least);
     text.number("organization-per-day", *organization_per_day);
-    text.optional("alerts", alerts_channel.as_deref());
     text.optional("notices", notices_channel.as_deref());
     sha256_hex(text.0.as_bytes())
 }

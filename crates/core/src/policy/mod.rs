@@ -191,7 +191,6 @@ pub struct Policy {
     dates_between: u32,
     hours: Option<Hours>,
     caps: Caps,
-    alerts_channel: Option<String>,
     notices_channel: Option<String>,
     hash: String,
 }
@@ -208,7 +207,6 @@ impl Policy {
             dates_between: LEAST_DATES_BETWEEN,
             hours: None,
             caps: Caps::default(),
-            alerts_channel: None,
             notices_channel: None,
             hash: String::new(),
         };
@@ -275,12 +273,7 @@ impl Policy {
         self.hours.as_ref().map_or(Ok(()), |hours| hours.open(now))
     }
 
-    /// The channel for alerts of events, if the policy names one.
-    pub fn alerts_channel(&self) -> Option<&str> {
-        self.alerts_channel.as_deref()
-    }
-
-    /// The channel for notices of age, if the policy names one.
+    /// The channel for notices of age, if the policy names one; alerts of events go to the functions' own channel.
     pub fn notices_channel(&self) -> Option<&str> {
         self.notices_channel.as_deref()
     }

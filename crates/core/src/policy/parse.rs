@@ -64,7 +64,7 @@ fn read<'f>(reader: &mut Reader, table: &'f DeTable<'f>) -> Policy {
     let defaults = read_defaults(reader, root, dates_between);
     let rules = read_rules(reader, root, defaults.as_ref().ok(), dates_between);
     let caps = read_caps(reader, root);
-    let (alerts_channel, notices_channel) = read_channels(reader, root);
+    let notices_channel = read_notices_channel(reader, root);
     let policy = Policy {
         modes,
         defaults: defaults.unwrap_or_else(|Told| Life::built_in()),
@@ -73,7 +73,6 @@ fn read<'f>(reader: &mut Reader, table: &'f DeTable<'f>) -> Policy {
         dates_between: dates_between.value,
         hours,
         caps,
-        alerts_channel,
         notices_channel,
         hash: String::new(),
     };
@@ -171,12 +170,11 @@ fn read_caps(reader: &mut Reader, root: Section<'_>) -> Caps {
     caps
 }
 
-fn read_channels(reader: &mut Reader, root: Section<'_>) -> (Option<String>, Option<String>) {
-    let Some(section) = reader.section(root, "channels", "[channels]") else { return (None, None) };
-    reader.only(section, &["alerts", "notices"]);
-    let mut read =
-        |key| reader.text(section, key, CHANNEL, shapes::channel).unwrap_or_default().map(|id| id.value);
-    (read("alerts"), read("notices"))
+/// Alerts of events are not here: where they go is the functions' own, so that no policy can turn them away.
+fn read_notices_channel(reader: &mut Reader, root: Section<'_>) -> Option<String> {
+    let section = reader.section(root, "channels", "[channels]")?;
+    reader.only(section, &["notices"]);
+    reader.text(section, "notices", CHANNEL, shapes::channel).unwrap_or_default().map(|id| id.value)
 }
 
 fn read_break_glass(reader: &mut Reader, root: Section<'_>) -> BTreeSet<BreakGlass> {

@@ -48,7 +48,7 @@ fn without_a_file_nothing_is_enforced_and_the_days_are_the_usual_ones() {
     assert!(policy.accounts_named().is_empty());
     assert_eq!(parsed(""), policy, "an empty file says the same");
     // It stands in plans, digests and facts: it must not change by accident.
-    assert_eq!(policy.hash(), "e3f6f27d006210b764561b03923ab8cbeaba6d07d4b4b78515df0b24a3c8df9b");
+    assert_eq!(policy.hash(), "49c944d89cf8d03894cd360056f5f00003176a764dd75259bbe70330aec770cf");
 }
 
 #[test]
@@ -76,7 +76,7 @@ const WRONG: &[Wrong] = &[
     ("[defaults]\ndisable_day = 91", &[(2, "`disable_day` in [defaults]", "notice-days, disable-day")]),
     ("[disabling]\nfrom = 1", &[(2, "`from` in [disabling]", "dates-between, hours, weekdays, time-zone")]),
     ("[caps]\npercent = 1", &[(2, "`percent` in [caps]", "account-percent, account-at-least")]),
-    ("[channels]\nalert = \"C012345\"", &[(2, "`alert` in [channels]", "alerts, notices")]),
+    ("[channels]\nalerts = \"C012345\"", &[(2, "`alerts` in [channels]", "notices")]),
     (
         "[[break-glass]]\naccount = \"111122223333\"\nuser = \"bg\"\nname = \"x\"",
         &[(4, "`name` in [[break-glass]]", "account, user")],
@@ -193,7 +193,7 @@ const WRONG: &[Wrong] = &[
     ("[caps]\naccount-percent = 101", &[(2, "the number 101", "from 0 to 100")]),
     ("[caps]\naccount-at-least = 1001", &[(2, "the number 1001", "from 0 to 1000")]),
     ("[caps]\norganization-per-day = 10001", &[(2, "the number 10001", "from 0 to 10000")]),
-    ("[channels]\nalerts = \"#infra\"", &[(2, "the text `#infra`", "C0123456789")]),
+    ("[channels]\nnotices = \"#infra\"", &[(2, "the text `#infra`", "C0123456789")]),
     ("[channels]\nnotices = \"D0123456789\"", &[(2, "the text `D0123456789`", "C0123456789")]),
     // Break-glass users.
     ("[[break-glass]]\nuser = \"bg\"", &[(1, "without account or user", "both")]),
@@ -311,7 +311,7 @@ fn a_file_that_is_too_large_and_rules_that_are_too_many_are_refused() {
 
 #[test]
 fn what_others_wrote_is_cut_short_and_stays_on_one_line() {
-    let file = format!("[channels]\nalerts = \"\"\"a\nb\u{1b}[2J{}\"\"\"", "x".repeat(5_000));
+    let file = format!("[channels]\nnotices = \"\"\"a\nb\u{1b}[2J{}\"\"\"", "x".repeat(5_000));
     let problems = Policy::parse(&file.replace('\u{1b}', "\\u001b")).unwrap_err();
     let said = problems.as_slice()[0].to_string();
     assert!(said.len() < 300 && !said.contains(char::is_control), "{said:?}");
@@ -440,10 +440,7 @@ fn the_example_says_what_its_comments_say() {
     assert_eq!(policy.defaults(), Policy::built_in().defaults());
     assert_eq!(policy.caps(), Policy::built_in().caps());
     assert_eq!(policy.dates_between(), LEAST_DATES_BETWEEN);
-    assert_eq!(
-        (policy.alerts_channel(), policy.notices_channel()),
-        (Some("C0123456789"), Some("C9876543210"))
-    );
+    assert_eq!(policy.notices_channel(), Some("C9876543210"));
     assert!(policy.is_break_glass(&account(PROD), "break-glass-1"));
     let rules: Vec<&str> = policy.rules().iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(rules, ["build-machines", "contractors"]);
@@ -543,7 +540,6 @@ fn whatever_changes_the_meaning_changes_the_hash() {
         "[caps]\naccount-percent = 9".to_owned(),
         "[caps]\naccount-at-least = 9".to_owned(),
         "[caps]\norganization-per-day = 9".to_owned(),
-        "[channels]\nalerts = \"C012345\"".to_owned(),
         "[channels]\nnotices = \"C012345\"".to_owned(),
         "[[break-glass]]\naccount = \"111122223333\"\nuser = \"a\"".to_owned(),
         "[[break-glass]]\naccount = \"111122223333\"\nuser = \"b\"".to_owned(),
@@ -780,7 +776,7 @@ proptest! {
             users.iter().map(|user| format!("[[break-glass]]\naccount = \"{PROD}\"\nuser = \"{user}\"\n")).collect();
         let rules = "[[rule]]\nname = \"b\"\nuser = \"c\"\ntags = { d = \"e\", f = \"g\" }\n[[rule]]\nname = \"a\"\npath = \"/h/\"\n";
         let plain = format!(
-            "[modes]\nobserve = [{}]\nnotify = [{}]\nenforce = [{}]\n[defaults]\nnotice-days = [{notice}]\ndisable-day = {disable}\n[disabling]\nhours = \"09:00-16:00\"\nweekdays = [\"mon\", \"fri\"]\ntime-zone = \"Europe/Berlin\"\n[caps]\naccount-percent = 7\n[channels]\nalerts = \"C012345\"\nnotices = \"G012345\"\n{}{rules}",
+            "[modes]\nobserve = [{}]\nnotify = [{}]\nenforce = [{}]\n[defaults]\nnotice-days = [{notice}]\ndisable-day = {disable}\n[disabling]\nhours = \"09:00-16:00\"\nweekdays = [\"mon\", \"fri\"]\ntime-zone = \"Europe/Berlin\"\n[caps]\naccount-percent = 7\n[channels]\nnotices = \"G012345\"\n{}{rules}",
             list(0), list(1), list(2), glass.concat(),
         );
         let tables = [
@@ -788,7 +784,7 @@ proptest! {
             format!("[defaults]\ndisable-day = {disable:#x}\nnotice-days = [ {notice}, ]\ninactive-days = 'off'\n"),
             "[disabling]\ndates-between = 0b101\ntime-zone = 'europe/BERLIN'\nweekdays = [\"fri\", \"mon\"]\nhours = \"\"\"09:00-16:00\"\"\"\n".to_owned(),
             "[caps]\norganization-per-day = 5_0\naccount-at-least = 2\naccount-percent = 0o7\n".to_owned(),
-            "[channels]\nnotices = \"\\u0047012345\"\n\"alerts\" = 'C012345'\n".to_owned(),
+            "[channels]\n\"notices\" = \"\\u0047012345\"\n".to_owned(),
             glass.iter().rev().map(|one| one.replace("user = ", "'user' = ")).collect(),
             rules.replace("tags = { d = \"e\", f = \"g\" }", "tags.F = \"g\"\ntags.d = \"e\"").replace("user = \"c\"", "user = \"C\""),
         ];

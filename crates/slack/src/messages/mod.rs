@@ -89,6 +89,9 @@ struct Draft {
 impl Draft {
     /// The message of an event: its lateness is said, and its id stands below.
     fn into_message(mut self, notice: &Notice<'_>) -> Message {
+        if notice.fact.break_glass {
+            self.alarms.push(Markup::new().say(words::BREAK_GLASS));
+        }
         let mut fine_print = vec![words::event_id(notice.fact)];
         fine_print.append(&mut self.fine_print);
         fine_print.extend(notes(notice.fact).iter().map(|note| {
@@ -152,7 +155,7 @@ fn lateness(notice: &Notice<'_>) -> Vec<Markup> {
         match effect {
             Effect::Current => {}
             Effect::Superseded => sentences.push(Markup::new().say(
-                "This event arrived late: a later one has already changed the key's status, so this is not how the key stands now.",
+                "This event arrived late: what is known of the key since then says otherwise, so this is not how the key stands now.",
             )),
             Effect::AfterDeletion => sentences.push(
                 Markup::new().say("This event arrived late: the key has already been deleted."),

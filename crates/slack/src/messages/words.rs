@@ -310,6 +310,10 @@ pub(super) fn is_plain_name(name: &str) -> bool {
         && name.chars().all(|character| character.is_ascii_alphanumeric() || "+=,.@_-".contains(character))
 }
 
+/// Why an event of a break-glass user is critical.
+pub(super) const BREAK_GLASS: &str =
+    "A break-glass user has to do with it, and everything about such a user is critical.";
+
 /// Why a call with one of our roles is critical.
 pub(super) fn own_role_alarm() -> Markup {
     Markup::new()

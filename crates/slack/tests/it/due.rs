@@ -170,5 +170,5 @@ pub(crate) fn disabled(key: Key, ground: Ground, seen: SeenAfter) -> Fact {
 }
 
 fn fact(id: &str, body: FactBody) -> Fact {
-    Fact { id: id.to_owned(), recorded_at: now(), body, untold: None }
+    Fact::new(id, now(), body)
 }

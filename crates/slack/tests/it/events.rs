@@ -71,7 +71,7 @@ pub(crate) fn fact(record: &Value) -> Fact {
         FactBody::Owner { event } => event.fact_id(),
         _ => "derived-0001".to_owned(),
     };
-    Fact { id, recorded_at, body, untold: None }
+    Fact::new(id, recorded_at, body)
 }
 
 /// A user with these tags and these keys besides the new one.

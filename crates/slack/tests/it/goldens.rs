@@ -284,4 +284,9 @@ fn arguments_ask_slack_for_nothing_it_should_not_do() {
     assert!(message.plain().to_arguments("C", None).get("blocks").is_none());
 }
 
+golden!(created_by_break_glass, {
+    let mut scene = Scene::new(&own(), alice()).critical();
+    scene.fact.break_glass = true;
+    for_channel(&scene.notice())
+});
 golden!(created_found_before, made_by(&Scene::new(&by_bruno(), alice()).notice()));
