@@ -6,6 +6,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use keytide_core::{
     delivery::{DeliveryState, NoticeDay, Recipient, Stage},
     key::{Key, NoticeMark},
+    policy::Policy,
 };
 use keytide_local::{Fault, slack::SlackFault};
 
@@ -172,4 +173,36 @@ async fn the_channel_waits_three_days_for_an_owner_whom_slack_cannot_serve() {
     tide.world.slack.clear_faults();
     assert!(tide.days(4).await.disabled.is_empty());
     assert_eq!(tide.days(1).await.disabled.len(), 1);
+}
+
+/// A reminder is due from a date, and is that date's until it is told: while the channel cannot be told, its owner
+/// is not told of it again every day.
+#[tokio::test(start_paused = true)]
+async fn a_reminder_that_the_channel_does_not_get_is_told_to_its_owner_once() {
+    let mut tide = Tide::new("notify").await;
+    tide.until_the_last_notice().await;
+    tide.run().await.unwrap();
+    // Day 91 is its day; in this mode nothing is done about it.
+    tide.days(5).await;
+    let before = tide.said();
+    let works = std::mem::replace(
+        &mut tide.policy,
+        Policy::parse(&format!("[modes]\nnotify = [\"{PROD}\"]\n[channels]\nnotices = \"C0NOWHERE1\"\n"))
+            .unwrap(),
+    );
+    for day in 96..99 {
+        let wait = if day == 96 { DAY * 5 } else { DAY };
+        tokio::time::sleep(wait).await;
+        let swept = tide.run().await.unwrap();
+        assert!(!swept.troubles.is_empty() && swept.told == 0, "said loudly on day {day}: {swept:?}");
+        assert_eq!(tide.said(), (before.0 + 1, before.1), "on day {day}");
+    }
+    tide.policy = works;
+    tide.days(1).await;
+    assert_eq!(tide.said(), (before.0 + 1, before.1 + 1));
+    // Told on day 99: the next is due five dates later.
+    tide.days(4).await;
+    assert_eq!(tide.said(), (before.0 + 1, before.1 + 1));
+    tide.days(1).await;
+    assert_eq!(tide.said(), (before.0 + 2, before.1 + 2));
 }

@@ -60,7 +60,7 @@ pub enum Stage {
     Disable,
     /// A key has reached this age in days, or has been unused for too long (`unused`).
     Notice(NoticeDay),
-    /// A key past its day that is still active: once more, on this date.
+    /// A key past its day that is still active: once more, due from this date.
     Reminder(Date),
     /// An exemption is about to end, on this date.
     ExemptionEnding(Date),

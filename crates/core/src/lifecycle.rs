@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A key past its day that is still active is told of again after so many UTC dates.
-pub const REMINDER_DATES: i32 = 5;
+pub const REMINDER_DATES: u32 = 5;
 /// A reactivation this soon after the one that began the epoch begins none of its own.
 const QUICK_AGAIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// A notice says nothing any more so many UTC dates after the date that it named and after it was sent: by then
@@ -287,14 +287,7 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
     }
     disable_on = disable_on.max(grace.unwrap_or(Date::MIN));
     let is_past_its_day = case.holds && notice_day.is_none() && today >= disable_on;
-    let told_on = case.marks.iter().map(|mark| utc_date(mark.at)).max();
-    let is_long_ago = told_on.is_none_or(|date| today >= dates_after(date, REMINDER_DATES.unsigned_abs()));
-    // Set Active once more soon after: said at once, and loudly.
-    let is_again = armed.again.is_some_and(|at| case.marks.iter().all(|mark| mark.at < at));
-    let reminder = ((is_past_its_day && is_long_ago)
-        || (is_lapsed && case.stage.is_some())
-        || (is_again && case.holds && named.is_some()))
-    .then_some(Stage::Reminder(today));
+    let reminder = case.reminder(today, is_past_its_day.then_some(disable_on), &armed);
     let licence = case.licence(around, today).filter(|_| today >= disable_on);
     Clock {
         age_days,
@@ -302,7 +295,7 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
         armed,
         ground: case.ground,
         disable_on,
-        notice: notice_day.map(Stage::Notice).or(reminder),
+        notice: notice_day.map(Stage::Notice).or(reminder.map(Stage::Reminder)),
         licence,
         is_past_its_day,
     }
@@ -332,8 +325,34 @@ impl<'a> Case<'a> {
 
     /// Whether all that was said lies too far back to count.
     fn is_lapsed(&self, today: Date) -> bool {
+        self.lapses_after().is_some_and(|date| date < today)
+    }
+
+    /// The last date on which what was said still counts.
+    fn lapses_after(&self) -> Option<Date> {
         let until = self.marks.iter().map(|mark| mark.disable_on.max(utc_date(mark.at))).max();
-        until.is_some_and(|until| dates_after(until, LAPSES_AFTER) < today)
+        until.map(|until| dates_after(until, LAPSES_AFTER))
+    }
+
+    /// The reminder that is due today, by the date from which it is: on whatever day it goes out, and however often
+    /// that is tried, it is the same. `past_since` is the date of its end, where that has passed.
+    fn reminder(&self, today: Date, past_since: Option<Date>, armed: &Armed) -> Option<Date> {
+        let is_lapsed = self.is_lapsed(today);
+        // Set Active once more soon after: said at once, and loudly. Its name is the next date, which no reminder can
+        // bear that was sent before.
+        let is_news = |at: &Timestamp| self.marks.iter().all(|mark| mark.at < *at);
+        let again =
+            armed.again.filter(is_news).filter(|_| self.holds && !self.marks.is_empty() && !is_lapsed);
+        if let Some(at) = again {
+            return Some(dates_after(utc_date(at), 1));
+        }
+        if is_lapsed {
+            return self.stage.and(self.lapses_after()).map(|date| dates_after(date, 1));
+        }
+        let told_on = self.marks.iter().map(|mark| utc_date(mark.at)).max();
+        let after_the_last = told_on.map(|date| dates_after(date, REMINDER_DATES));
+        let due_from = past_since?.max(after_the_last.unwrap_or(Date::MIN));
+        (today >= due_from).then_some(due_from)
     }
 
     /// The notice that licenses a disable today: sent in `enforce`, in this epoch, the wanted number of UTC

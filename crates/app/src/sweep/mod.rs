@@ -200,13 +200,14 @@ impl<P: Post> Sweep<P> {
         policy: &Policy,
         invocation: &Invocation,
     ) -> Result<AccountRecord, SweepError> {
-        let in_force = self.ledger.policy().await.map_err(SweepError::Unreadable)?;
+        let (in_force, first) = tokio::join!(self.ledger.policy(), self.ledger.account(account));
+        let in_force = in_force.map_err(SweepError::Unreadable)?;
         // Of the policy at hand, not of one that came after it: that one is still to be noted.
         let is_at_hand = |in_force: &Versioned<PolicyInForce>| in_force.value.hash == policy.hash();
         let policy_version = in_force.filter(is_at_hand).map(|in_force| in_force.version);
+        let mut read = first;
         for _ in 0..TRIES {
-            let Versioned { value: mut record, version } =
-                self.ledger.account(account).await.map_err(SweepError::Unreadable)?;
+            let Versioned { value: mut record, version } = read.map_err(SweepError::Unreadable)?;
             let left_meanwhile = self.left_enforce(account, record.policy_version, policy_version).await;
             if left_meanwhile.map_err(SweepError::Unreadable)? {
                 record.enforced_since = None;
@@ -232,6 +233,7 @@ impl<P: Post> Sweep<P> {
             if saved.map_err(SweepError::Unreadable)?.is_some() {
                 return Ok(record);
             }
+            read = self.ledger.account(account).await;
         }
         let cause = format!("it changed {TRIES} times meanwhile");
         Err(SweepError::Unreadable(Failure::retry(format!("taking the record of {account}"), cause)))

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use keytide_aws::ledger::{Place, Versioned};
 use keytide_core::{
     alert::Severity,
-    delivery::{Delivery, DeliveryName, DeliveryState, Ending, Recipient, Stage},
+    delivery::{Delivery, DeliveryName, DeliveryState, Ending, Recipient},
     key::{Key, NoticeTerms, settle_notices},
     owner::{SlackId, SlackIdTag},
     plan::{PlannedNotice, SweepPlan},
@@ -55,12 +55,8 @@ struct Going {
 }
 
 impl Going {
-    /// Whether the channel's copy has to wait for the owner's message. A reminder, which is another on each day, waits
-    /// for nobody: the channel's copy is it, and the owner gets the next.
+    /// Whether the channel's copy has to wait for the owner's message.
     fn waits(&self, now: Timestamp) -> bool {
-        if matches!(self.notice.stage, Stage::Reminder(_)) {
-            return false;
-        }
         let owner = self.owner.as_ref().filter(|owner| !owner.value.state.is_finished());
         owner.is_some_and(|owner| now.duration_since(owner.value.created_at) < PATIENCE)
     }
@@ -223,6 +219,7 @@ impl<P: Post> Sweep<P> {
                 (state, _) => OwnerReached::Unknown(format!("the message is {}", state.as_str())),
             };
         }
+        // One after the other, each recorded before the next: Slack takes few direct messages a second.
         // Whoever is marked as told must have been named: a message lists so many keys, and no more.
         let groups = by_owner.into_iter().flat_map(|(slack_id, indexes)| {
             let chunks: Vec<_> = indexes.chunks(A_MESSAGE).map(<[usize]>::to_vec).collect();
@@ -336,12 +333,13 @@ impl<P: Post> Sweep<P> {
                 Some(channel) => self.deliver.to_named_channel(channel, &message, time).await,
                 None => self.deliver.to_channel(&message, time).await,
             };
-            for index in group {
-                let Some(one) = going.get_mut(index) else { continue };
+            let named = going.iter_mut().enumerate().filter(|(index, _)| group.contains(index));
+            let ends = named.map(|(_, one)| {
                 one.trouble =
                     one.trouble.take().or_else(|| trouble.as_ref().map(|(cause, _)| cause.to_string()));
-                self.end_one(one, Recipient::Channel, ending.clone(), invocation).await;
-            }
+                self.end_one(one, Recipient::Channel, ending.clone(), invocation).boxed()
+            });
+            side_by_side(ends.collect()).await;
         }
     }
 

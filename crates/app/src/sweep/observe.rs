@@ -78,13 +78,26 @@ impl Observer {
         invocation: &Invocation,
     ) -> Result<Observed, SweepError> {
         let at = invocation.now();
-        let (inventory, state) =
-            tokio::join!(Inventory::open(&self.members, account, at), self.state(account, at),);
-        let inventory = inventory.map_err(SweepError::Unreadable)?;
+        let entering = async {
+            let inventory = Inventory::open(&self.members, account, at).await?;
+            // Not waited for: one that is being made is come back for.
+            let report = inventory.credential_report(at, Instant::now()).await;
+            Ok::<_, Failure>((inventory, report))
+        };
+        // The first visit mostly asks for the report, and goes: the account's keys are not read for that.
+        let ((inventory, report), state) = if visit <= 1 {
+            let entered = entering.await.map_err(SweepError::Unreadable)?;
+            if matches!(entered.1, Report::StillBeingMade) {
+                return Err(SweepError::ReportInTheMaking { account: account.clone() });
+            }
+            (entered, Box::pin(self.state(account, at)).await)
+        } else {
+            let (entered, state) = tokio::join!(entering, self.state(account, at));
+            (entered.map_err(SweepError::Unreadable)?, state)
+        };
         let (state, previous) = state.map_err(SweepError::Unreadable)?;
         let mut troubles = Vec::new();
-        // Not waited for: one that is being made is come back for.
-        let (rows, report_rows, root_keys) = match inventory.credential_report(at, Instant::now()).await {
+        let (rows, report_rows, root_keys) = match report {
             Report::Fresh { generated_at, report } => {
                 for problem in &report.bad_rows {
                     troubles.push(Trouble::general(format!("the credential report: {problem}")));
@@ -186,13 +199,14 @@ impl Observer {
         account: &AccountId,
         now: Timestamp,
     ) -> Result<(AccountState, BTreeMap<String, String>), Failure> {
-        let (record, keys, exemptions, halt, restored, disabled_today) = tokio::join!(
+        let (record, keys, exemptions, halt, restored, disabled_today, approvals) = tokio::join!(
             self.ledger.account(account),
             self.ledger.open_keys(account),
             self.ledger.exemptions(account),
             self.ledger.halt(),
             self.ledger.restored(),
             self.ledger.disabled_on(account, utc_date(now)),
+            self.ledger.approvals(account),
         );
         let record = record?.value;
         let state = AccountState {
@@ -204,7 +218,7 @@ impl Observer {
             restored_at: restored?.map(|restored| restored.at),
             disabled_today: disabled_today?,
             halt: halt?.map(|halt| halt.value.reason),
-            approved: self.ledger.approvals(account).await?,
+            approved: approvals?,
         };
         Ok((state, record.report_rows))
     }
