@@ -276,6 +276,7 @@ async fn a_policy_is_shown_stored_and_told_and_the_earlier_one_stays() {
     let ledger = tide.world.ledger();
     let reader = LedgerReader::of(&ledger);
     let (decide, now) = (decide(&tide), tide.world.now());
+    tide.world.delete_item("POLICY", "CURRENT").await;
     assert_eq!(policy_in_force(&reader).await.unwrap().policy, Policy::built_in());
 
     let notify = format!("[modes]\nnotify = [\"{PROD}\"]\n");
@@ -308,7 +309,7 @@ async fn a_policy_is_shown_stored_and_told_and_the_earlier_one_stays() {
     let in_force = policy_in_force(&reader).await.unwrap();
     assert_eq!((in_force.hash.as_deref(), in_force.version), (Some(second.hash()), 2));
     assert_eq!(ledger.policy().await.unwrap().unwrap().value.author, AUTHOR);
-    assert_eq!(ledger.policies().await.unwrap().len(), 2, "both stay");
+    assert_eq!(ledger.policies().await.unwrap().len(), 3, "all stay");
     tide.days(1).await;
     assert_eq!(said(&tide, "put another policy in force"), 2, "{:?}", tide.world.channel_texts());
     assert!(tide.world.all_said().contains("2026-06-13, not 2026-08-03"));

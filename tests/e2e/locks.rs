@@ -28,26 +28,32 @@ fn in_mode(mode: &str) -> String {
     format!("[modes]\n{mode} = [\"{PROD}\"]\n")
 }
 
+/// Another policy, or none any more: somebody has deleted the item by hand, and nobody is in `enforce`.
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_is_applied_while_a_disable_is_under_way_stops_it() {
-    let tide = Tide::new("enforce").await;
-    tide.apply(&in_mode("enforce")).await;
-    tide.run().await.unwrap();
-    tide.days(90).await;
-    tokio::time::sleep(DAY).await;
-    tide.world.aws.faults().set_latency(Duration::from_millis(200));
-    tide.world.aws.calls().restart();
-    let apply = async {
-        while tide.world.aws.calls().count(Service::Sts, "AssumeRole") < 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tide.apply(&in_mode("notify")).await;
-    };
-    let (swept, ()) = tokio::join!(Box::pin(tide.run()), apply);
-    let swept = swept.unwrap();
-    assert_eq!(swept.plan.disables.len(), 1, "the plan did not know: {}", swept.plan);
-    assert_eq!(swept.refused[0].by, HeldBy::PolicyChanged);
-    assert_eq!(tide.status().await, Status::Active);
+async fn a_policy_that_changes_while_a_disable_is_under_way_stops_it() {
+    for is_another in [true, false] {
+        let tide = Tide::new("enforce").await;
+        tide.run().await.unwrap();
+        tide.days(90).await;
+        tokio::time::sleep(DAY).await;
+        tide.world.aws.faults().set_latency(Duration::from_millis(200));
+        tide.world.aws.calls().restart();
+        let change = async {
+            while tide.world.aws.calls().count(Service::Sts, "AssumeRole") < 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if is_another {
+                tide.apply(&in_mode("notify")).await;
+            } else {
+                tide.world.delete_item("POLICY", "CURRENT").await;
+            }
+        };
+        let (swept, ()) = tokio::join!(Box::pin(tide.run()), change);
+        let swept = swept.unwrap();
+        assert_eq!(swept.plan.disables.len(), 1, "the plan did not know: {}", swept.plan);
+        assert_eq!(swept.refused[0].by, HeldBy::PolicyChanged);
+        assert_eq!(tide.status().await, Status::Active);
+    }
 }
 
 /// Out of `enforce` and into it again between two sweeps: what was said before does not count any more.
@@ -55,7 +61,6 @@ async fn a_policy_that_is_applied_while_a_disable_is_under_way_stops_it() {
 async fn an_account_that_left_enforce_and_came_back_unseen_has_entered_it_anew() {
     for leaves in [true, false] {
         let tide = Tide::new("enforce").await;
-        tide.apply(&in_mode("enforce")).await;
         tide.run().await.unwrap();
         tide.days(90).await;
         let other = if leaves { in_mode("notify") } else { format!("# another\n{}", in_mode("enforce")) };

@@ -6,7 +6,6 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use keytide_core::{
     delivery::{DeliveryState, NoticeDay, Recipient, Stage},
     key::{Key, NoticeMark},
-    policy::Policy,
 };
 use keytide_local::{Fault, slack::SlackFault};
 
@@ -185,11 +184,8 @@ async fn a_reminder_that_the_channel_does_not_get_is_told_to_its_owner_once() {
     // Day 91 is its day; in this mode nothing is done about it.
     tide.days(5).await;
     let before = tide.said();
-    let works = std::mem::replace(
-        &mut tide.policy,
-        Policy::parse(&format!("[modes]\nnotify = [\"{PROD}\"]\n[channels]\nnotices = \"C0NOWHERE1\"\n"))
-            .unwrap(),
-    );
+    let works = format!("[modes]\nnotify = [\"{PROD}\"]\n");
+    tide.change_policy(&format!("{works}[channels]\nnotices = \"C0NOWHERE1\"\n")).await;
     for day in 96..99 {
         let wait = if day == 96 { DAY * 5 } else { DAY };
         tokio::time::sleep(wait).await;
@@ -197,7 +193,7 @@ async fn a_reminder_that_the_channel_does_not_get_is_told_to_its_owner_once() {
         assert!(!swept.troubles.is_empty() && swept.told == 0, "said loudly on day {day}: {swept:?}");
         assert_eq!(tide.said(), (before.0 + 1, before.1), "on day {day}");
     }
-    tide.policy = works;
+    tide.change_policy(&works).await;
     tide.days(1).await;
     assert_eq!(tide.said(), (before.0 + 1, before.1 + 1));
     // Told on day 99: the next is due five dates later.

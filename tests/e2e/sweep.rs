@@ -38,8 +38,16 @@ impl Tide {
         let iam = world.aws.iam();
         let disabler = ["iam:UpdateAccessKey", "iam:ListAccessKeys"];
         iam.add_role(PROD, "keytide-disabler", Some(EXTERNAL_ID), &disabler).unwrap();
-        let policy = Policy::parse(&format!("[modes]\n{mode} = [\"{PROD}\"]\n")).unwrap();
+        let policy = world.have_policy(&format!("[modes]\n{mode} = [\"{PROD}\"]\n"), world.now()).await;
+        world.aws.calls().restart();
         Self { world, policy, runs: 0.into() }
+    }
+
+    /// From now on another policy is in force.
+    pub(crate) async fn change_policy(&mut self, text: &str) {
+        // Earlier ones are kept by the second.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.policy = self.world.have_policy(text, self.world.now()).await;
     }
 
     pub(crate) fn sweep(&self) -> Sweep<SlackSim> {
@@ -342,9 +350,7 @@ async fn a_halt_or_an_exemption_that_comes_between_plan_and_disable_is_heeded() 
 #[tokio::test(start_paused = true)]
 async fn the_organization_s_cap_is_counted_in_the_ledger() {
     let mut tide = Tide::new("enforce").await;
-    tide.policy =
-        Policy::parse(&format!("[modes]\nenforce = [\"{PROD}\"]\n[caps]\norganization-per-day = 1\n"))
-            .unwrap();
+    tide.change_policy(&format!("[modes]\nenforce = [\"{PROD}\"]\n[caps]\norganization-per-day = 1\n")).await;
     tide.run().await.unwrap();
     tide.days(90).await;
     tokio::time::sleep(DAY).await;

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use keytide_app::{
     Invocation, TokenSource,
@@ -22,6 +23,7 @@ use keytide_core::{
     AccountNames,
     alert::for_decision,
     decision::{Decided, Decision},
+    delivery::{Delivery, Ending, Receipt},
     fact::{Fact, FactBody},
     policy::Policy,
 };
@@ -98,19 +100,52 @@ impl World {
     /// Puts a policy in force over whatever is, as a person does; but one that this version cannot read too, as a
     /// newer one may have done.
     pub(crate) async fn apply_policy(&self, text: &str, at: Timestamp) {
+        let hash = Policy::parse(text).map_or_else(|_| "none".to_owned(), |policy| policy.hash().to_owned());
+        let decision = Self::policy_decision(&hash, at);
+        let id = decision.fact_id();
+        let message = for_decision(&id, &decision).deliveries(&id, at).remove(0);
+        self.put_policy(text, hash, decision, message).await;
+    }
+
+    /// The same, long since told.
+    pub(crate) async fn have_policy(&self, text: &str, at: Timestamp) -> Policy {
+        let policy = Policy::parse(text).unwrap();
+        let hash = policy.hash().to_owned();
+        let decision = Self::policy_decision(&hash, at);
+        let id = decision.fact_id();
+        let pending = for_decision(&id, &decision).deliveries(&id, at).remove(0);
+        let claimed = pending.claim("vera", at, SignedDuration::from_mins(1)).unwrap();
+        let receipt = Receipt { channel: CHANNEL.to_owned(), ts: "1780000000.000002".to_owned(), note: None };
+        let told = claimed.end("vera", at, Ending::Done(receipt)).unwrap();
+        self.put_policy(text, hash, decision, told).await;
+        policy
+    }
+
+    fn policy_decision(hash: &str, at: Timestamp) -> Decision {
+        let author = "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned();
+        let what = Decided::PolicyApplied { old_hash: None, new_hash: hash.to_owned(), changes: Vec::new() };
+        Decision { author, at, what }
+    }
+
+    async fn put_policy(&self, text: &str, hash: String, decision: Decision, message: Delivery) {
         let ledger = self.ledger();
         let version = ledger.policy().await.unwrap().map_or(0, |in_force| in_force.version);
-        let author = "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned();
-        let hash = Policy::parse(text).map_or_else(|_| "none".to_owned(), |policy| policy.hash().to_owned());
-        let what = Decided::PolicyApplied { old_hash: None, new_hash: hash.clone(), changes: Vec::new() };
-        let decision = Decision { author: author.clone(), at, what };
+        let (author, at) = (decision.author.clone(), decision.at);
         let id = decision.fact_id();
-        let messages = for_decision(&id, &decision).deliveries(&id, at);
         let body = FactBody::Decided { decision: Box::new(decision) };
         let fact = Fact::new(id, at, body);
         let policy = PolicyInForce { text: text.to_owned(), hash, author, at };
-        let written = ledger.decide(Change::Policy(&policy), version, &fact, &messages[0]).await.unwrap();
+        let written = ledger.decide(Change::Policy(&policy), version, &fact, &message).await.unwrap();
         assert_eq!(written, Recorded::Written);
+    }
+
+    /// Takes an item out of the table, as somebody with the console may.
+    pub(crate) async fn delete_item(&self, partition: &str, sort: &str) {
+        let client = aws_sdk_dynamodb::Client::new(&self.aws.sdk_config());
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let deleting =
+            client.delete_item().table_name(TABLE).key("pk", text(partition)).key("sk", text(sort));
+        deleting.send().await.unwrap();
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

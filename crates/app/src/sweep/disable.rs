@@ -185,7 +185,9 @@ impl<P: Post> Sweep<P> {
         let in_force = self.ledger.policy().await.map_err(words)?;
         // The halt last: whoever sets one wants it to hold at once.
         let halt = self.ledger.halt().await.map_err(words)?;
-        if in_force.is_some_and(|in_force| in_force.value.hash != policy.hash()) {
+        // One that is gone is another one, too.
+        let hash = in_force.map_or_else(|| Policy::built_in().hash().to_owned(), |found| found.value.hash);
+        if hash != policy.hash() {
             return Ok(Err(Went::Held(HeldBy::PolicyChanged)));
         }
         let state = AccountState {

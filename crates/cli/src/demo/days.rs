@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use keytide_app::{
     Invocation,
+    decide::{Decide, compare},
     sweep::{Observer, Sweep, SweepError, Swept},
     watch::{Incoming, Watched},
 };
@@ -65,6 +66,9 @@ const DEEDS: [(i64, &str, &str, Deed); 4] = [
     (87, "alice", ALICE, Deed::Rotate),
 ];
 
+/// Who decides, as AWS names her.
+const CHIARA_AS_SECURITY: &str = "arn:aws:sts::111122223333:assumed-role/security/chiara";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     /// Makes a new key and deletes the old one.
@@ -87,8 +91,7 @@ pub(super) fn arrange(company: &Company) -> Result<(), Trouble> {
 pub(super) async fn tell(company: &Company, output: &mut Output) -> Result<(), Trouble> {
     let title = "Ninety-five days: prod is in `enforce`, swept every morning";
     output.line(&output.styled(Style::Bold, &format!("{title:<72}told")));
-    let policy = Policy::parse(&format!("[modes]\nenforce = [\"{PROD}\"]\n"))
-        .map_err(|problems| broken("the policy", &problems.to_string()))?;
+    let policy = put_in_force(company, &format!("[modes]\nenforce = [\"{PROD}\"]\n")).await?;
     let account = account()?;
     let sweep = sweep(company);
     company.aws.trail().start();
@@ -100,7 +103,7 @@ pub(super) async fn tell(company: &Company, output: &mut Output) -> Result<(), T
             let until = morning.saturating_add(DAY * 67).unwrap_or(morning);
             let exemption = Exemption {
                 reason: "moves to OIDC in August".to_owned(),
-                author: "arn:aws:sts::111122223333:assumed-role/security/chiara".to_owned(),
+                author: CHIARA_AS_SECURITY.to_owned(),
                 granted_at: morning,
                 until,
             };
@@ -151,6 +154,18 @@ pub(super) async fn tell(company: &Company, output: &mut Output) -> Result<(), T
         output.print(&draw(&sentence, output.width, output.colour));
     }
     end(company, output).await
+}
+
+/// The policy in force, as a person puts it there.
+async fn put_in_force(company: &Company, text: &str) -> Result<Policy, Trouble> {
+    let broken = |cause: &dyn ToString| broken("the policy", &cause.to_string());
+    let policy = Policy::parse(text).map_err(|problems| broken(&problems))?;
+    let reader = LedgerReader::of(&company.ledger);
+    let comparison = compare(&reader, &policy, FIRST).await.map_err(|failure| broken(&failure))?;
+    let decide = Decide::new(company.ledger.clone(), CHIARA_AS_SECURITY.to_owned());
+    let applied = decide.apply_policy(text, &policy, &comparison, FIRST).await;
+    applied.map_err(|refused| broken(&refused))?;
+    Ok(policy)
 }
 
 /// One key's life, and the ledger at the end.
