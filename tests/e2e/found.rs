@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keytide_aws::inventory::Inventory;
 use keytide_core::delivery::{DeliveryState, Stage};
 use keytide_local::KeyStatus;
 use serde_json::json;
@@ -104,6 +105,25 @@ async fn a_key_of_root_that_no_event_told_of_is_critical_once() {
     let made = tide.world.now();
     tide.world.aws.iam().add_root_access_key(PROD, "AKIATIDEWATERROOT002", made, KeyStatus::Active).unwrap();
     tide.days(3).await;
+    let texts = tide.world.channel_texts();
+    assert_eq!(texts.iter().filter(|text| text.starts_with("CRITICAL")).count(), 1, "{texts:?}");
+}
+
+/// The first sweep's report was made before the key was: no summary told of it.
+#[tokio::test(start_paused = true)]
+async fn a_key_of_root_that_the_first_report_is_too_old_for_is_told_of() {
+    let tide = Tide::new("notify").await;
+    let account = PROD.parse().unwrap();
+    let inventory = Inventory::direct(&tide.world.aws.sdk_config_in(PROD), &account);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
+    inventory.credential_report(tide.world.now(), deadline).await;
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    let made = tide.world.now();
+    tide.world.aws.iam().add_root_access_key(PROD, "AKIATIDEWATERROOT002", made, KeyStatus::Active).unwrap();
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    tide.run().await.unwrap();
+    assert!(tide.world.channel_texts().is_empty(), "{:?}", tide.world.channel_texts());
+    tide.days(2).await;
     let texts = tide.world.channel_texts();
     assert_eq!(texts.iter().filter(|text| text.starts_with("CRITICAL")).count(), 1, "{texts:?}");
 }

@@ -14,7 +14,7 @@ use keytide_core::{
     AccountId,
     key::LastUse,
     owner::{ListedKey, Owner},
-    report::{CredentialReport, ReportProblem, parse},
+    report::{CredentialReport, REPORT_LIFE, ReportProblem, parse},
 };
 use tokio::time::{Instant, sleep};
 
@@ -23,10 +23,6 @@ use crate::{
     member::{Member, Members},
     users::next_page,
 };
-
-/// AWS makes a report anew when the last one is this old, and hands out a younger one (IAM's user guide,
-/// "Generate credential reports for your AWS account").
-const REPORT_LIFE: SignedDuration = SignedDuration::from_hours(4);
 
 /// A report takes seconds. It is asked for again after this, then later each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);

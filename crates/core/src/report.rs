@@ -13,9 +13,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use csv::{ByteRecord, ReaderBuilder};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::AccountId;
+
+/// AWS makes a report anew when the last one is this old, and hands out a younger one (IAM's user guide,
+/// "Generate credential reports for your AWS account").
+pub const REPORT_LIFE: SignedDuration = SignedDuration::from_hours(4);
 
 /// What the report calls the root user. No IAM user can have this name.
 pub const ROOT_USER: &str = "<root_account>";

@@ -29,6 +29,7 @@ use crate::{
     lifecycle::{self, ArmedBy, Circumstances, Clock, Exemption, Phase, phase},
     owner::{ListedKey, Owner, SlackIdTag},
     policy::{Mode, Policy, PolicySubject, Treatment},
+    report::REPORT_LIFE,
 };
 
 /// What the ledger holds about an account, and what was decided for it.
@@ -393,7 +394,11 @@ fn plan_root(plan: &mut SweepPlan, seen: &Observations, keys: &[Key], baseline_a
         }
         Some([]) => return,
         Some(shown) => {
-            let is_stock = |at: Timestamp| baseline_at.is_none_or(|baseline_at| was_there(at, baseline_at));
+            // What the first sweep's report was too old to show is news, and better told of twice than never.
+            let is_stock = |at: Timestamp| {
+                let shown = at.saturating_add(REPORT_LIFE).unwrap_or(at);
+                baseline_at.is_none_or(|baseline_at| shown <= baseline_at)
+            };
             // Each key that an event told of explains one of them.
             let mut told: Vec<&Key> = keys.iter().filter(|key| key.holder.subject == Subject::Root).collect();
             for at in shown.iter().flatten().copied() {
