@@ -169,7 +169,7 @@ impl Decide {
         let reason = decision::reason(reason)?;
         for _ in 0..TRIES {
             let known = self.ledger.exemption(account, key_id).await?;
-            let Some(known) = known.filter(|known| known.value.until > now) else {
+            let Some(known) = known.filter(|known| known.value.ends(now) > now) else {
                 return Err(DecideError::Refused(format!(
                     "{key_id} in {account} is not exempt: see `keytide exempt list`"
                 )));

@@ -276,11 +276,17 @@ async fn list(
     for account in accounts {
         let exemptions = reader.exemptions(&account).await.map_err(|failure| failed(&failure))?;
         for (key_id, exemption) in exemptions {
-            let ended = if exemption.until > now { "" } else { " (ended)" };
+            let ends = exemption.ends(now);
+            let until = if ends > Timestamp::MIN {
+                ends.strftime("%Y-%m-%d %H:%M UTC").to_string()
+            } else {
+                "granted in the future: void".to_owned()
+            };
+            let ended = if ends > now || ends == Timestamp::MIN { "" } else { " (ended)" };
             rows.push(vec![
                 shown(&key_id, 40),
                 account.to_string(),
-                format!("{}{ended}", exemption.until.strftime("%Y-%m-%d %H:%M UTC")),
+                format!("{until}{ended}"),
                 shown(&exemption.author, 80),
                 shown(&exemption.reason, 80),
             ]);

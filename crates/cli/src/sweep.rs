@@ -23,7 +23,11 @@ use keytide_aws::{
     ledger::{Ledger, LedgerReader},
     member::{Members, RoleReach},
 };
-use keytide_core::{AccountId, AccountNames, plan::SweepPlan, policy::Policy};
+use keytide_core::{
+    AccountId, AccountNames,
+    plan::{HeldBy, SweepPlan},
+    policy::Policy,
+};
 use keytide_slack::{Post, Slack, Token};
 use tokio::time::sleep;
 
@@ -405,6 +409,13 @@ async fn nobody_told(ledger: &Ledger, plan: &SweepPlan, is_posting: bool) -> Opt
     if news > 0 && !plan.is_baseline {
         return reason(format!("there is news of {}", counted(news as u64, "key")));
     }
+    if !plan.root_keys.is_empty() {
+        return reason("root has an access key that no event told of".to_owned());
+    }
+    if plan.held.iter().any(|held| matches!(held.by, HeldBy::AccountCap { .. })) {
+        return reason("a cap is reached, of which the channel is told".to_owned());
+    }
+    // Of events, the functions' own queue takes care.
     let (of_account, of_all) =
         tokio::join!(ledger.unfinished(&plan.account, 1), ledger.unfinished_of_organization(1));
     match (of_account, of_all) {

@@ -49,11 +49,22 @@ pub struct OwnRoles {
     pub reader: String,
     /// The role in each account that disables: the only one that ever changes a key.
     pub disabler: String,
+    /// The roles that the functions run under. By themselves they may do nothing to IAM.
+    pub functions: Vec<String>,
+}
+
+impl OwnRoles {
+    /// The roles that the functions run under, unless they are told other names.
+    pub const FUNCTIONS: [&str; 2] = ["keytide-watcher", "keytide-sweeper"];
 }
 
 impl Default for OwnRoles {
     fn default() -> Self {
-        Self { reader: "keytide-reader".to_owned(), disabler: "keytide-disabler".to_owned() }
+        Self {
+            reader: "keytide-reader".to_owned(),
+            disabler: "keytide-disabler".to_owned(),
+            functions: Self::FUNCTIONS.map(str::to_owned).to_vec(),
+        }
     }
 }
 
@@ -126,6 +137,7 @@ fn own_role_in<'a>(rules: &'a AlertRules, actor: &Actor, account: Option<&Accoun
     }
     [&rules.own_roles.reader, &rules.own_roles.disabler]
         .into_iter()
+        .chain(&rules.own_roles.functions)
         .find(|own| **own == role.role)
         .map(String::as_str)
 }

@@ -9,6 +9,7 @@
 //! | `KEYTIDE_EXTERNAL_ID` | the external id that the roles' trust policies demand | refused |
 //! | `KEYTIDE_READER_ROLE` | the role, in every account, that looks | `keytide-reader` |
 //! | `KEYTIDE_DISABLER_ROLE` | the role, in accounts in `enforce`, that disables: told from strangers by its name | `keytide-disabler` |
+//! | `KEYTIDE_FUNCTION_ROLES` | the roles that the functions run under: whatever they do to IAM is critical | `keytide-watcher,keytide-sweeper` |
 //! | `KEYTIDE_PARTITION` | AWS's partition | `aws` |
 //! | `KEYTIDE_ACCOUNT_NAMES` | what people call the accounts: `111122223333=prod,444455556666=staging` | ids are shown, or the organization's names |
 //! | `KEYTIDE_SLACK_URL` | where Slack is, for tests | `https://slack.com/api/` |
@@ -86,6 +87,10 @@ const ROLE: Shape = Shape {
     holds: |text| (1..=64).contains(&text.len()) && has_only(text, "_+=,.@-"),
     expected: "a role's name, without its path: 1 to 64 letters, digits and any of _+=,.@-",
 };
+const ROLES: Shape = Shape {
+    holds: |text| text.split(',').all(|name| (ROLE.holds)(name)),
+    expected: "roles' names without their paths, such as keytide-watcher,keytide-sweeper",
+};
 const PARTITION: Shape = Shape {
     holds: |text| {
         text == "aws" || text.strip_prefix("aws-").is_some_and(|rest| !rest.is_empty() && has_only(rest, "-"))
@@ -136,6 +141,11 @@ impl Settings {
             roles: OwnRoles {
                 reader: env.or_default("KEYTIDE_READER_ROLE", &ROLE, "keytide-reader"),
                 disabler: env.or_default("KEYTIDE_DISABLER_ROLE", &ROLE, "keytide-disabler"),
+                functions: env
+                    .or_default("KEYTIDE_FUNCTION_ROLES", &ROLES, &OwnRoles::FUNCTIONS.join(","))
+                    .split(',')
+                    .map(str::to_owned)
+                    .collect(),
             },
             partition: env.or_default("KEYTIDE_PARTITION", &PARTITION, "aws"),
             names: env.parsed(
@@ -214,6 +224,7 @@ mod tests {
         let settings = with(&[
             ("KEYTIDE_READER_ROLE", "audit-reader"),
             ("KEYTIDE_DISABLER_ROLE", "audit-disabler"),
+            ("KEYTIDE_FUNCTION_ROLES", "audit-watcher"),
             ("KEYTIDE_PARTITION", "aws-us-gov"),
             ("KEYTIDE_ACCOUNT_NAMES", "111122223333=prod"),
             ("KEYTIDE_SLACK_URL", "http://127.0.0.1:4000/slack/api/"),
@@ -222,6 +233,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.roles.reader, "audit-reader");
         assert_eq!(settings.roles.disabler, "audit-disabler");
+        assert_eq!(settings.roles.functions, ["audit-watcher"]);
         assert_eq!(settings.partition, "aws-us-gov");
         assert_eq!(settings.names, AccountNames::parse("111122223333=prod").unwrap());
         assert_eq!(settings.slack_url, "http://127.0.0.1:4000/slack/api/");
@@ -243,6 +255,7 @@ mod tests {
             ("KEYTIDE_EXTERNAL_ID", "?"),
             ("KEYTIDE_READER_ROLE", "path/reader"),
             ("KEYTIDE_DISABLER_ROLE", "arn:aws:iam::111122223333:role/x"),
+            ("KEYTIDE_FUNCTION_ROLES", "keytide-watcher, keytide-sweeper"),
             ("KEYTIDE_PARTITION", "amazon"),
             ("KEYTIDE_ACCOUNT_NAMES", "prod=111122223333"),
             ("KEYTIDE_SLACK_URL", "http://slack.com/api/"),
@@ -251,7 +264,7 @@ mod tests {
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "much"),
         ];
         let all = said(&wrong);
-        assert!(all.contains("13 problem(s)"), "{all}");
+        assert!(all.contains("14 problem(s)"), "{all}");
         for (name, found) in wrong {
             assert!(all.contains(&format!("{name} is {found:?}: expected ")), "{name} in {all}");
         }

@@ -71,6 +71,7 @@ fn anything_else_done_with_our_roles_is_critical() {
         ("no claim", own("keytide-disabler", "sweep-1"), vec![]),
         ("another session's claim", own("keytide-disabler", "sweep-2"), vec![claim("sweep-1")]),
         ("the reader changes a key", own("keytide-reader", "sweep-1"), vec![claim("sweep-1")]),
+        ("a function's own role", own("keytide-sweeper", "sweep-1"), vec![claim("sweep-1")]),
         (
             "a claim given up",
             own("keytide-disabler", "sweep-1"),

@@ -523,6 +523,19 @@ fn an_exemption_that_no_command_granted_ends_after_180_days_or_does_not_count() 
     assert_eq!(days_of_disables(100, 3_000), (91, false));
 }
 
+/// Two clocks may differ by five minutes, and no more.
+#[test]
+fn an_exemption_granted_a_little_ahead_counts() {
+    let now: Timestamp = "2026-05-04T09:00:00Z".parse().unwrap();
+    let ends = |ahead: i64| {
+        let granted_at = now.checked_add(SignedDuration::from_secs(ahead)).unwrap();
+        let until = granted_at.checked_add(hours(24)).unwrap();
+        Exemption { reason: String::new(), author: String::new(), granted_at, until }.ends(now) > now
+    };
+    assert!(ends(0) && ends(300));
+    assert!(!ends(301));
+}
+
 #[test]
 fn a_notice_that_was_not_in_earnest_licenses_nothing() {
     let mut life = life();
