@@ -208,22 +208,12 @@ async fn at_every_call_to_aws() {
                         )
                     });
                 }
-                // Whom IAM does not show under the name that is known at three looks is given up on, and the channel is
-                // told: a rename that an invocation died over comes later than that.
-                let given_up = ("key#created#owner".to_owned(), "given-up");
-                let unknown = matches!(tale.before, Before::Renamed) && found.deliveries.contains(&given_up);
-                assert!(!unknown || !is_mended(fault), "{what}: {found:?}");
-                if unknown {
-                    wanted.deliveries.retain(|(name, _)| *name != given_up.0);
-                    wanted.deliveries.push(given_up);
-                }
                 assert_eq!(found, wanted, "{what}");
 
                 let got = (world.channel_texts().len(), world.owner_texts().len());
                 let said = format!("{what}: {:?}", world.slack.messages());
-                let to_owner = messages.1 - usize::from(unknown);
-                assert!(got.0 >= messages.0 && got.1 >= to_owner, "lost: {said}");
-                let extra = got.0 + got.1 - messages.0 - to_owner;
+                assert!(got.0 >= messages.0 && got.1 >= messages.1, "lost: {said}");
+                let extra = got.0 + got.1 - messages.0 - messages.1;
                 let ledger_was_silent = call.service == Service::DynamoDb && !is_mended(fault);
                 assert!(extra <= usize::from(ledger_was_silent), "twice without cause: {said}");
             }

@@ -223,7 +223,7 @@ impl Course {
             0..8 => {
                 let count = self.company.policies.len() as u64;
                 let rules = usize::try_from(self.chance.below(count)).unwrap();
-                self.company.rules.set(rules);
+                self.company.put_in_force(rules).await;
                 self.company.decide(Decision::Policy(rules));
                 self.company.weather.count("PolicyChanged");
             }

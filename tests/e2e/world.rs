@@ -101,42 +101,14 @@ impl World {
     /// newer one may have done.
     pub(crate) async fn apply_policy(&self, text: &str, at: Timestamp) {
         let hash = Policy::parse(text).map_or_else(|_| "none".to_owned(), |policy| policy.hash().to_owned());
-        let decision = Self::policy_decision(&hash, at);
-        let id = decision.fact_id();
-        let message = for_decision(&id, &decision).deliveries(&id, at).remove(0);
-        self.put_policy(text, hash, decision, message).await;
+        put_in_force(&self.ledger(), text, &hash, at, |message| message).await;
     }
 
     /// The same, long since told.
     pub(crate) async fn have_policy(&self, text: &str, at: Timestamp) -> Policy {
         let policy = Policy::parse(text).unwrap();
-        let hash = policy.hash().to_owned();
-        let decision = Self::policy_decision(&hash, at);
-        let id = decision.fact_id();
-        let pending = for_decision(&id, &decision).deliveries(&id, at).remove(0);
-        let claimed = pending.claim("vera", at, SignedDuration::from_mins(1)).unwrap();
-        let receipt = Receipt { channel: CHANNEL.to_owned(), ts: "1780000000.000002".to_owned(), note: None };
-        let told = claimed.end("vera", at, Ending::Done(receipt)).unwrap();
-        self.put_policy(text, hash, decision, told).await;
+        put_in_force(&self.ledger(), text, policy.hash(), at, told).await;
         policy
-    }
-
-    fn policy_decision(hash: &str, at: Timestamp) -> Decision {
-        let author = "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned();
-        let what = Decided::PolicyApplied { old_hash: None, new_hash: hash.to_owned(), changes: Vec::new() };
-        Decision { author, at, what }
-    }
-
-    async fn put_policy(&self, text: &str, hash: String, decision: Decision, message: Delivery) {
-        let ledger = self.ledger();
-        let version = ledger.policy().await.unwrap().map_or(0, |in_force| in_force.version);
-        let (author, at) = (decision.author.clone(), decision.at);
-        let id = decision.fact_id();
-        let body = FactBody::Decided { decision: Box::new(decision) };
-        let fact = Fact::new(id, at, body);
-        let policy = PolicyInForce { text: text.to_owned(), hash, author, at };
-        let written = ledger.decide(Change::Policy(&policy), version, &fact, &message).await.unwrap();
-        assert_eq!(written, Recorded::Written);
     }
 
     /// Takes an item out of the table, as somebody with the console may.
@@ -176,6 +148,15 @@ impl World {
         };
         let directory = Directory::new(&config, role, Duration::from_secs(2));
         Watch::new(deliver, Some(directory), telling)
+    }
+
+    /// As `keytide ingest` reads without `--post`: nobody is looked up, and nobody told.
+    pub(crate) fn watch_by_hand(&self) -> Watch<SlackSim> {
+        let config = self.aws.sdk_config();
+        let token = TokenSource::secret(Secrets::new(&config), "slack-token".to_owned());
+        let settings = DeliverSettings::for_channel(CHANNEL);
+        let deliver = Deliver::new(self.ledger(), Slack::new(self.slack.clone()), token, settings);
+        Watch::new(deliver, None, Telling::Nothing)
     }
 
     pub(crate) fn invocation(&self) -> Invocation {
@@ -325,6 +306,40 @@ pub(crate) fn tagged() -> Value {
     event["detail"]["requestParameters"] =
         json!({"userName": "alice", "tags": [{"key": "slack-id", "value": ALICE}]});
     event
+}
+
+/// Puts a policy in force over whatever is, with its message as `told` makes it; in bad weather a person tries again.
+pub(crate) async fn put_in_force(
+    ledger: &Ledger,
+    text: &str,
+    hash: &str,
+    at: Timestamp,
+    told: impl Fn(Delivery) -> Delivery,
+) {
+    let author = "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned();
+    let what = Decided::PolicyApplied { old_hash: None, new_hash: hash.to_owned(), changes: Vec::new() };
+    let decision = Decision { author: author.clone(), at, what };
+    let id = decision.fact_id();
+    let message = told(for_decision(&id, &decision).deliveries(&id, at).remove(0));
+    let fact = Fact::new(id, at, FactBody::Decided { decision: Box::new(decision) });
+    let policy = PolicyInForce { text: text.to_owned(), hash: hash.to_owned(), author, at };
+    for _ in 0..100 {
+        let Ok(known) = ledger.policy().await else { continue };
+        let version = known.map_or(0, |in_force| in_force.version);
+        let written = ledger.decide(Change::Policy(&policy), version, &fact, &message).await;
+        if matches!(written, Ok(Recorded::Written | Recorded::AlreadyThere)) {
+            return;
+        }
+    }
+    panic!("the policy does not come into force");
+}
+
+/// A message that was sent as it came to be.
+pub(crate) fn told(message: Delivery) -> Delivery {
+    let at = message.created_at;
+    let claimed = message.claim("vera", at, SignedDuration::from_mins(1)).unwrap();
+    let receipt = Receipt { channel: CHANNEL.to_owned(), ts: "1780000000.000002".to_owned(), note: None };
+    claimed.end("vera", at, Ending::Done(receipt)).unwrap()
 }
 
 pub(crate) fn renamed(from: &str, to: &str) -> Value {

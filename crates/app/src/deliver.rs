@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use keytide_aws::{
     Failure,
     ledger::{Ledger, Place, Versioned},
@@ -42,6 +42,8 @@ pub struct DeliverSettings {
     pub alerts_a_minute: u64,
     /// How often a message is received before an owner who cannot be looked up is given up on.
     pub owner_lookups: u32,
+    /// So long after an event a user whom IAM does not show may still appear, or their rename be told of.
+    pub owner_may_appear: SignedDuration,
 }
 
 impl DeliverSettings {
@@ -54,6 +56,7 @@ impl DeliverSettings {
             lease: Duration::from_mins(1),
             alerts_a_minute: 10,
             owner_lookups: 3,
+            owner_may_appear: SignedDuration::from_mins(15),
         }
     }
 }
@@ -201,7 +204,7 @@ impl<P: Post> Deliver<P> {
                 };
                 self.to_thread(delivery.value.answers.as_ref(), &message, time).await
             }
-            Recipient::Owner => self.to_owner(&notice, context, time).await,
+            Recipient::Owner => self.to_owner(&notice, context, invocation.now(), time).await,
             Recipient::Iam => (Ending::Retry("no Slack message".to_owned()), None),
         };
         let sent = matches!(ending, Ending::Done(_));
@@ -376,7 +379,16 @@ impl<P: Post> Deliver<P> {
         }
     }
 
-    async fn to_owner(&self, notice: &Notice<'_>, context: &Context<'_>, time: TimeToSend) -> Attempt {
+    async fn to_owner(
+        &self,
+        notice: &Notice<'_>,
+        context: &Context<'_>,
+        now: Timestamp,
+        time: TimeToSend,
+    ) -> Attempt {
+        let is_young = now.duration_since(context.fact.recorded_at) < self.settings.owner_may_appear;
+        let may_appear =
+            context.received < self.settings.owner_lookups || (is_young && context.received < u32::MAX);
         let given_up = |cause: &str| (Ending::GivenUp(cause.to_owned()), None);
         let slack_id = match context.owner {
             OwnerReport::Found { owner, .. } => match &owner.tags.slack_id {
@@ -390,8 +402,8 @@ impl<P: Post> Deliver<P> {
                 }
             },
             OwnerReport::NoUser => return given_up("there is no user to tell; the channel was told"),
-            // IAM is seconds behind itself: a user made a moment ago may not be found yet.
-            OwnerReport::NotFound if context.received < self.settings.owner_lookups => {
+            // IAM is seconds behind itself, and of a user who was renamed the event is minutes away at times.
+            OwnerReport::NotFound if may_appear => {
                 return unsent(Cause::Directory("there is no such user (yet)".to_owned()));
             }
             OwnerReport::NotFound => {

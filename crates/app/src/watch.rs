@@ -1,26 +1,29 @@
 //! One event: read, recorded with the deliveries it calls for, its owner looked up, its messages sent.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use keytide_aws::{
     Failure,
     directory::Directory,
-    ledger::{Known, Place, PolicyInForce, Recorded, Versioned},
+    ledger::{Known, Place, PolicyInForce, Question, Recorded, Unrenamed, Versioned},
 };
 use keytide_core::{
     AccountId,
     alert::{self, AlertRules, Announcement},
-    cloudtrail::{self, FailedCall, KeyChange, KeyEvent, Outcome, OwnerChange, OwnerEvent, Partial, Subject},
+    cloudtrail::{self, FailedCall, KeyChange, KeyEvent, Outcome, OwnerChange, OwnerEvent, Partial},
     delivery::{Delivery, Recipient},
     digest::sha256_hex,
     fact::{Fact, FactBody, Untold},
-    key::{self, Key},
+    key::{self, Key, Renames},
     owner::OwnerReport,
     policy::Policy,
 };
 use keytide_slack::Post;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     Invocation,
@@ -33,6 +36,7 @@ pub struct Watch<P> {
     deliver: Deliver<P>,
     directory: Option<Directory>,
     telling: Telling,
+    policy: Mutex<Option<(Instant, Judge)>>,
 }
 
 /// Which facts are told at all. All are recorded.
@@ -102,13 +106,23 @@ pub enum WatchError {
         /// When the event happened, as far as that is known.
         happened: Option<Timestamp>,
     },
+    /// It is in the ledger and told, and the keys of the user it is about do not stand as it says yet.
+    #[error("the event is in the ledger and told, and its user's keys are not up to date: {failure}")]
+    KeysBehind {
+        /// What kept them.
+        failure: Failure,
+        /// What this invocation did send, and when Slack had it.
+        sent: Vec<(Recipient, Timestamp)>,
+        /// When the event happened, as far as that is known.
+        happened: Option<Timestamp>,
+    },
 }
 
 impl WatchError {
     /// When another try makes sense, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NotRecorded { .. } => None,
+            Self::NotRecorded { .. } | Self::KeysBehind { .. } => None,
             Self::Undelivered { troubles, .. } => {
                 troubles.iter().filter_map(|trouble| trouble.retry_after).max()
             }
@@ -119,7 +133,7 @@ impl WatchError {
     pub fn sent(&self) -> &[(Recipient, Timestamp)] {
         match self {
             Self::NotRecorded { .. } => &[],
-            Self::Undelivered { sent, .. } => sent,
+            Self::Undelivered { sent, .. } | Self::KeysBehind { sent, .. } => sent,
         }
     }
 
@@ -127,7 +141,7 @@ impl WatchError {
     pub fn happened(&self) -> Option<Timestamp> {
         match self {
             Self::NotRecorded { .. } => None,
-            Self::Undelivered { happened, .. } => *happened,
+            Self::Undelivered { happened, .. } | Self::KeysBehind { happened, .. } => *happened,
         }
     }
 }
@@ -150,6 +164,8 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(1);
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 /// How often a write is decided anew because somebody else was faster.
 const TRIES: u32 = 6;
+/// For so long the policy in force is kept: it only says whose events are loud.
+const POLICY_KEPT: Duration = Duration::from_secs(10);
 /// How many renames of a user are followed; they end here only if they go in a circle.
 const MOST_RENAMES: usize = 8;
 
@@ -158,7 +174,7 @@ impl<P: Post> Watch<P> {
     pub fn new(deliver: Deliver<P>, directory: Option<Directory>, telling: Telling) -> Self {
         // By hand, everything goes out alone: whatever is held back is the functions' to join.
         let deliver = if telling == Telling::All { deliver } else { deliver.without_joining() };
-        Self { deliver, directory, telling }
+        Self { deliver, directory, telling, policy: Mutex::default() }
     }
 
     /// Takes one event as far as it can be taken now.
@@ -172,19 +188,21 @@ impl<P: Post> Watch<P> {
             Err(partial) => return Ok(Watched::NotOurs(partial)),
         };
         let patience = if incoming.received <= 1 { LEDGER_PATIENCE } else { LEDGER_LIMIT };
-        let mut owner = None;
-        let recorded = match self.record(&matter, patience, &mut owner, invocation).await {
+        let mut gathered = Gathered::default();
+        let recording = Box::pin(self.record(&matter, patience, &mut gathered, invocation));
+        let recorded = match recording.await {
             Ok(recorded) => recorded,
             Err(failure) => {
                 let alerted = if incoming.received <= 1 {
-                    self.alert_unrecorded(&matter, owner, invocation).await
+                    self.alert_unrecorded(&matter, gathered, invocation).await
                 } else {
                     None
                 };
                 return Err(WatchError::NotRecorded { failure, alerted });
             }
         };
-        self.finish(matter, recorded, owner, incoming.received, invocation).await
+        let Gathered { owner, .. } = gathered;
+        Box::pin(self.finish(matter, recorded, owner, incoming.received, invocation)).await
     }
 
     /// Delivers whatever a recorded event still calls for.
@@ -208,11 +226,6 @@ impl<P: Post> Watch<P> {
             None if must_look => self.look_up(whose.as_ref(), invocation).await,
             None => OwnerReport::NoUser,
         };
-        if let Matter::Owner(event) = &matter {
-            self.refresh_keys(event, &owner, invocation.now())
-                .await
-                .map_err(|failure| WatchError::NotRecorded { failure, alerted: None })?;
-        }
         let context = Context { place: &place, fact: &fact, owner: &owner, received };
         let mut sent = Vec::new();
         let mut troubles = Vec::new();
@@ -225,10 +238,16 @@ impl<P: Post> Watch<P> {
                 Err(trouble) => troubles.push(trouble),
             }
         }
+        // Told first: what a tag or a name decides is news, whether or not the keys can follow.
+        let refreshed = match &matter {
+            Matter::Owner(event) => self.refresh_in_time(event, &owner, invocation.now()).await,
+            _ => Ok(()),
+        };
+        let happened = fact.body.at();
         if !troubles.is_empty() {
-            let happened = fact.body.at();
             return Err(WatchError::Undelivered { troubles, sent, happened });
         }
+        refreshed.map_err(|failure| WatchError::KeysBehind { failure, sent: sent.clone(), happened })?;
         Ok(Watched::Recorded(Box::new(Record { place, fact, announcement, owner, known_before, sent })))
     }
 
@@ -237,7 +256,7 @@ impl<P: Post> Watch<P> {
         &self,
         matter: &Matter,
         patience: Duration,
-        owner: &mut Option<OwnerReport>,
+        gathered: &mut Gathered,
         invocation: &Invocation,
     ) -> Result<InLedger, Failure> {
         let ledger = &self.deliver.ledger;
@@ -248,6 +267,7 @@ impl<P: Post> Watch<P> {
             let cause = format!("no answer within {} s", patience.as_secs_f32());
             Failure::retry("asking the ledger", cause)
         };
+        let user = matter.key_event().and_then(|event| Some((&event.call.account, event.subject.user()?)));
         for turn in 0..TRIES {
             let claims = match matter {
                 Matter::Key(event) if may_be_own_disable(rules, event) => {
@@ -261,40 +281,44 @@ impl<P: Post> Watch<P> {
             // Whose event it is, only the policy says: asked for is whatever it may call for.
             let mut names = loud.names.clone();
             names.extend(matter.key_event().filter(|_| !names.is_empty()).and_then(alert::made_by_name));
-            // A new key is most often really new, and the write itself finds out when it is not. Nothing else is
-            // asked of the ledger where nobody is looked up and nobody is told.
-            let at_once = turn == 0 && self.directory.is_none() && self.telling == Telling::Nothing;
-            let (known, policy) = if at_once && matter.is_creation() {
-                (Known::default(), None)
+            let at_hand = self.policy_at_hand();
+            // A new key is most often really new, and the write itself finds out when it is not.
+            let at_once = turn == 0 && self.directory.is_none() && at_hand.is_some() && matter.is_creation();
+            let mut known = if at_once {
+                Known::default()
             } else {
-                let look = ledger.look_with_policy(&place, &fact_id, &names);
-                let mut known = timeout(patience, look).await.map_err(silent)??;
-                let policy = understood(known.policy.take());
-                (known, policy)
+                let (place, fact_id, names) = (&place, fact_id.as_str(), names.as_slice());
+                let question = Question { place, fact_id, names, user, with_policy: at_hand.is_none() };
+                timeout(patience, ledger.answer(question)).await.map_err(silent)??
             };
+            gathered.judge = at_hand.unwrap_or_else(|| self.keep_at_hand(Judge::of(known.policy.take())));
             if let Some(fact) = known.fact {
                 let announcement = if fact.break_glass { loud } else { calm };
                 let deliveries = known.deliveries;
                 let whose = matter.whose(known.key.as_ref());
                 return Ok(InLedger { place, fact, announcement, deliveries, whose, known_before: true });
             }
+            let holder_before = known.key.as_ref().map(|key| key.value.holder.clone());
             let (body, mut key) = matter.applied(known.key);
-            if let Some(first_seen) = key.as_mut().filter(|key| key.version == 0 && policy.is_some()) {
-                let renames = self.follow_renames(&mut first_seen.value);
-                timeout(patience, renames).await.map_err(silent)??;
+            let mut unrenamed = None;
+            if let (Some(key), Some((account, name))) = (&mut key, user)
+                && holder_before.as_ref() != Some(&key.value.holder)
+            {
+                let following = self.follow_renames(&mut key.value, name.to_owned(), known.renames);
+                let (name, version) = timeout(patience, following).await.map_err(silent)??;
+                unrenamed = Some((account, name, version));
             }
             let whose = matter.whose(key.as_ref());
-            if owner.is_none() {
-                *owner = Some(self.look_up(whose.as_ref(), invocation).await);
+            if gathered.owner.is_none() {
+                gathered.owner = Some(self.look_up(whose.as_ref(), invocation).await);
             }
-            if let (Some(key), Some(owner)) = (&mut key, owner.as_ref().and_then(OwnerReport::owner)) {
+            let owner = gathered.owner.as_ref().and_then(OwnerReport::owner);
+            if let (Some(key), Some(owner)) = (&mut key, owner) {
                 key.value = key.value.clone().with_owner(owner.clone());
             }
             let now = invocation.now();
-            let mut fact = Fact::new(&fact_id, now, body);
-            if let Some(policy) = &policy {
-                fact = fact.judged_by(policy);
-            }
+            let holder = key.as_ref().and_then(|key| key.value.holder.subject.user());
+            let mut fact = gathered.judge.judge(Fact::new(&fact_id, now, body), holder);
             let announcement = if fact.break_glass { loud } else { calm };
             let mut new = announcement.deliveries(&fact_id, now);
             new.retain(|delivery| known.deliveries.iter().all(|known| known.value.name != delivery.name));
@@ -307,7 +331,12 @@ impl<P: Post> Watch<P> {
                 // The fact says so, once; whoever hears of it again finds it known, and nothing to deliver.
                 new.clear();
             }
-            let writing = ledger.record(&place, &fact, key.as_ref(), &new);
+            let unrenamed = unrenamed.as_ref().map(|(account, name, version)| Unrenamed {
+                account,
+                name,
+                version: *version,
+            });
+            let writing = ledger.record_while(unrenamed, &place, &fact, key.as_ref(), &new);
             match timeout(patience, writing).await.map_err(silent)?? {
                 Recorded::Written => {
                     let mut deliveries = known.deliveries;
@@ -331,7 +360,7 @@ impl<P: Post> Watch<P> {
     async fn alert_unrecorded(
         &self,
         matter: &Matter,
-        owner: Option<OwnerReport>,
+        Gathered { owner, judge }: Gathered,
         invocation: &Invocation,
     ) -> Option<Result<(), Undelivered>> {
         let rules = &self.deliver.settings.rules;
@@ -342,10 +371,11 @@ impl<P: Post> Watch<P> {
             return None;
         }
         let fact_id = matter.fact_id();
-        let announcement = matter.announcement(rules, &fact_id, &[]);
-        let to_channel = announcement.names.iter().any(|name| name.recipient == Recipient::Channel);
+        let calm = matter.announcement(rules, &fact_id, &[]);
         let (body, key) = matter.applied(None);
-        let fact = Fact::new(fact_id, invocation.now(), body);
+        let fact = judge.judge(Fact::new(&fact_id, invocation.now(), body), None);
+        let announcement = if fact.break_glass { calm.for_break_glass(&fact_id, &fact.body) } else { calm };
+        let to_channel = announcement.names.iter().any(|name| name.recipient == Recipient::Channel);
         if !to_channel || self.silence(&fact.body).is_some() {
             return None;
         }
@@ -366,27 +396,47 @@ impl<P: Post> Watch<P> {
         }
     }
 
-    /// A key of which nothing was known: its user may have been renamed since, by an event that came before this one
-    /// and found no key to rename.
-    async fn follow_renames(&self, key: &mut Key) -> Result<(), Failure> {
+    /// Brings a key under its user's present name: the user may have been renamed since, by an event that was heard
+    /// of before. `renames`: of who bore `name`. Gives the name that the key has now, and the version of its renames.
+    async fn follow_renames(
+        &self,
+        key: &mut Key,
+        name: String,
+        renames: Versioned<Renames>,
+    ) -> Result<(String, u64), Failure> {
+        let (mut name, mut renames) = (name, renames);
         for _ in 0..MOST_RENAMES {
-            let Subject::User(name) = &key.holder.subject else { return Ok(()) };
-            let place = Place::User { account: key.account.clone(), name: name.clone() };
-            let history = self.deliver.ledger.history(&place).await?;
-            let rename = history.facts.iter().find_map(|fact| match &fact.body {
-                FactBody::Owner { event } if event.call.at >= key.holder.at => match &event.change {
-                    OwnerChange::Renamed { new_name: Some(to), .. } if to != name => {
-                        Some((to.clone(), event.call.at))
-                    }
-                    _ => None,
-                },
-                _ => None,
-            });
-            let Some((to, at)) = rename else { return Ok(()) };
-            let from = name.clone();
-            *key = key.clone().with_holder_renamed(&from, &to, at);
+            let Some(followed) = key.following(&name, &renames.value) else { break };
+            *key = followed;
+            name = key.holder.subject.user().unwrap_or_default().to_owned();
+            renames = self.deliver.ledger.renames(&key.account, &name).await?;
         }
-        Ok(())
+        Ok((name, renames.version))
+    }
+
+    async fn refresh_in_time(
+        &self,
+        event: &OwnerEvent,
+        owner: &OwnerReport,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let silent = |_| {
+            let cause = format!("not done within {} s", LEDGER_LIMIT.as_secs());
+            Failure::retry("bringing a user's keys up to date", cause)
+        };
+        timeout(LEDGER_LIMIT, self.refresh_keys(event, owner, now)).await.map_err(silent)?
+    }
+
+    /// The policy in force, if it was read a moment ago.
+    fn policy_at_hand(&self) -> Option<Judge> {
+        let kept = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|(read_at, _)| read_at.elapsed() < POLICY_KEPT).map(|(_, judge)| judge.clone())
+    }
+
+    fn keep_at_hand(&self, judge: Judge) -> Judge {
+        let mut kept = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some((Instant::now(), judge.clone()));
+        judge
     }
 
     /// A user's tags or name changed: its keys are brought up to date. Doing it again changes nothing.
@@ -398,6 +448,10 @@ impl<P: Post> Watch<P> {
     ) -> Result<(), Failure> {
         let ledger = &self.deliver.ledger;
         let account = &event.call.account;
+        // First for the keys that are not there yet.
+        if let OwnerChange::Renamed { new_name: Some(name), .. } = &event.change {
+            ledger.note_rename(account, &event.user, name, event.call.at).await?;
+        }
         for indexed in ledger.open_keys(account, Some(&event.user)).await? {
             let mut settled = false;
             for _ in 0..TRIES {
@@ -408,6 +462,8 @@ impl<P: Post> Watch<P> {
                 let mut key = known.value.clone();
                 if let OwnerChange::Renamed { new_name: Some(name), .. } = &event.change {
                     key = key.with_holder_renamed(&event.user, name, event.call.at);
+                    let renames = ledger.renames(account, name).await?;
+                    self.follow_renames(&mut key, name.clone(), renames).await?;
                 }
                 if let OwnerReport::Found { owner, .. } = owner {
                     key = key.with_owner(owner.clone());
@@ -440,23 +496,41 @@ impl<P: Post> Watch<P> {
     }
 }
 
-/// The policy in force, the built-in one where there is none. One that cannot be understood silences no alert: the
-/// sweep, which acts by it, does not act, and says so in its digest.
-fn understood(found: Option<Result<PolicyInForce, Failure>>) -> Option<Policy> {
-    match found {
-        None => Some(Policy::built_in()),
-        Some(Ok(found)) => match Policy::parse(&found.text) {
-            Ok(policy) => Some(policy),
-            Err(problems) => {
-                tracing::warn!(%problems, author = found.author, "the policy in force cannot be read: no event is taken for a break-glass user's");
-                None
-            }
-        },
-        Some(Err(failure)) => {
-            tracing::warn!(%failure, "the policy in force cannot be read: no event is taken for a break-glass user's");
-            None
+/// The policy by which facts are judged; none where it was not read, or cannot be understood.
+#[derive(Debug, Clone, Default)]
+struct Judge(Option<Arc<Policy>>);
+
+impl Judge {
+    /// The policy in force, the built-in one where there is none. One that cannot be understood silences no alert:
+    /// the sweep, which acts by it, does not act, and says so in its digest.
+    fn of(found: Option<Result<PolicyInForce, Failure>>) -> Self {
+        let unread = |why: &dyn std::fmt::Display| {
+            tracing::warn!(%why, "the policy in force cannot be read: no event is taken for a break-glass user's");
+            Self(None)
+        };
+        match found {
+            None => Self(Some(Arc::new(Policy::built_in()))),
+            Some(Ok(found)) => match Policy::parse(&found.text) {
+                Ok(policy) => Self(Some(Arc::new(policy))),
+                Err(problems) => unread(&problems),
+            },
+            Some(Err(failure)) => unread(&failure),
         }
     }
+
+    fn judge(&self, fact: Fact, holder: Option<&str>) -> Fact {
+        match &self.0 {
+            Some(policy) => fact.judged_by(policy, holder),
+            None => fact,
+        }
+    }
+}
+
+/// What was found out about an event on the way into the ledger.
+#[derive(Default)]
+struct Gathered {
+    owner: Option<OwnerReport>,
+    judge: Judge,
 }
 
 /// An event as it stands in the ledger.

@@ -93,6 +93,7 @@ pub(crate) async fn run(
     } else {
         // Nobody is going to be found by trying again.
         settings.owner_lookups = 1;
+        settings.owner_may_appear = SignedDuration::ZERO;
         None
     };
 
@@ -461,7 +462,9 @@ fn in_doubt(error: &WatchError, session: &str) -> Vec<Recipient> {
 fn worth_another_try(error: &WatchError, tries: u32) -> Option<Duration> {
     let growing = Duration::from_millis(250) * 2_u32.saturating_pow(tries);
     match error {
-        WatchError::NotRecorded { failure, .. } => failure.is_retryable().then_some(growing),
+        WatchError::NotRecorded { failure, .. } | WatchError::KeysBehind { failure, .. } => {
+            failure.is_retryable().then_some(growing)
+        }
         WatchError::Undelivered { troubles, .. } => {
             let passes = |trouble: &Undelivered| match &trouble.cause {
                 Cause::Ledger(failure) | Cause::Token(failure) => failure.is_retryable(),

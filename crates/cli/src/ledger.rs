@@ -438,6 +438,7 @@ fn deed(body: &FactBody) -> String {
             match effect {
                 Effect::Current => deed,
                 Effect::Superseded | Effect::AfterDeletion => format!("{deed} (heard late)"),
+                Effect::Unsettled => format!("{deed} (another event of that second says otherwise)"),
             }
         }
         FactBody::FailedCall { failed } => {

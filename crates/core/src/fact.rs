@@ -41,11 +41,11 @@ impl Fact {
         Self { id: id.into(), recorded_at, body, untold: None, policy: None, break_glass: false }
     }
 
-    /// The same, as this policy sees it.
+    /// The same, as this policy sees it; `holder`: whose key it is, as far as more is known than the event says.
     #[must_use]
-    pub fn judged_by(self, policy: &Policy) -> Self {
+    pub fn judged_by(self, policy: &Policy, holder: Option<&str>) -> Self {
         let break_glass = self.body.account().is_some_and(|account| {
-            self.body.users().into_iter().any(|user| policy.is_break_glass(account, user))
+            self.body.users().into_iter().chain(holder).any(|user| policy.is_break_glass(account, user))
         });
         Self { policy: Some(policy.hash().to_owned()), break_glass, ..self }
     }
@@ -202,7 +202,8 @@ impl FactBody {
         }
     }
 
-    /// The users of its account that have to do with it: whose key it is, or was, and who did it.
+    /// The users of its account that have to do with it: whose key it is, or was, and who did it. Of a refused call
+    /// only who made it: anybody may aim one at anybody, as often as they like.
     fn users(&self) -> Vec<&str> {
         let renamed = match self {
             Self::Owner { event } => match &event.change {
@@ -220,7 +221,12 @@ impl FactBody {
             actor.kind == ActorKind::IamUser && !(actor.account.is_some() && elsewhere)
         });
         let caller = caller.and_then(|actor| actor.name.as_deref());
-        self.user().into_iter().chain(renamed).chain(caller).collect()
+        let whose = match self {
+            Self::FailedCall { .. } => None,
+            Self::Unreadable { partial } => partial.subject.user(),
+            _ => self.user(),
+        };
+        whose.into_iter().chain(renamed).chain(caller).collect()
     }
 
     /// Who made the call, where it was one.

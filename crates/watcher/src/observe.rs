@@ -191,7 +191,7 @@ const PASSING: [&str; 3] = ["claimed", "held-to-join", "no-time-left"];
 fn causes(error: &WatchError) -> Vec<&'static str> {
     match error {
         WatchError::NotRecorded { alerted: Some(Err(trouble)), .. } => vec!["ledger", trouble.cause.as_str()],
-        WatchError::NotRecorded { .. } => vec!["ledger"],
+        WatchError::NotRecorded { .. } | WatchError::KeysBehind { .. } => vec!["ledger"],
         WatchError::Undelivered { troubles, .. } => {
             let mut causes: Vec<_> = troubles.iter().map(|trouble| trouble.cause.as_str()).collect();
             causes.sort_unstable();

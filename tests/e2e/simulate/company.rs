@@ -38,7 +38,7 @@ use super::{
     story::{Decision, Ended, FirstKey, Person, Rules, Run, Story},
     weather::{Chance, Said, Weather, Wire},
 };
-use crate::world::{CHANNEL, EXTERNAL_ID, PROD, READER_MAY, TABLE, TOKEN, roles};
+use crate::world::{CHANNEL, EXTERNAL_ID, PROD, READER_MAY, TABLE, TOKEN, put_in_force, roles, told};
 
 pub(super) const OTHER: &str = "444455556666";
 const START: &str = "2026-05-04T09:12:40Z";
@@ -59,7 +59,7 @@ pub(super) struct Company {
     pub(super) weather: Weather,
     pub(super) story: std::cell::RefCell<Story>,
     pub(super) users: std::cell::RefCell<Vec<User>>,
-    pub(super) policies: Vec<Policy>,
+    pub(super) policies: Vec<(String, Policy)>,
     pub(super) rules: std::cell::Cell<usize>,
     said: Arc<Mutex<Vec<Said>>>,
 }
@@ -141,6 +141,7 @@ impl Company {
         let company =
             Self { aws, slack, weather, story, users, policies, rules: 0.into(), said: Arc::default() };
         company.ledger().create_table().await.unwrap();
+        company.put_in_force(0).await;
         company
     }
 
@@ -211,7 +212,7 @@ impl Company {
         let ledger = self.ledger();
         let observer = Observer::new(LedgerReader::of(&ledger), Members::new(&config, reach));
         let sweep = Sweep::new(observer, ledger, self.deliver(run), Disabler::new(&config, role));
-        let policy = &self.policies[self.rules.get()];
+        let (_, policy) = &self.policies[self.rules.get()];
         let account = account.parse().unwrap();
         let mut visit = 1;
         loop {
@@ -309,6 +310,13 @@ impl Company {
         let _ = iam.update_access_key().user_name(user).access_key_id(key_id).status(status).send().await;
     }
 
+    /// From now on other rules hold.
+    pub(super) async fn put_in_force(&self, rules: usize) {
+        let (text, policy) = &self.policies[rules];
+        put_in_force(&self.ledger(), text, policy.hash(), self.now(), told).await;
+        self.rules.set(rules);
+    }
+
     /// Exempts a key until then; a moment ago ends its exemption.
     pub(super) async fn exempt(&self, account: &str, key_id: &str, until: Timestamp) {
         let (account, ledger) = (account.parse().unwrap(), self.ledger());
@@ -391,7 +399,7 @@ fn draw_rules(accounts: &[&str], chance: &mut Chance) -> Vec<Rules> {
     rules
 }
 
-fn policy_of(rules: &Rules, accounts: &[&str]) -> Policy {
+fn policy_of(rules: &Rules, accounts: &[&str]) -> (String, Policy) {
     let mut text = "[modes]\n".to_owned();
     for mode in Mode::ALL {
         let named: Vec<&str> = accounts.iter().copied().filter(|id| rules.modes[*id] == mode).collect();
@@ -403,5 +411,6 @@ fn policy_of(rules: &Rules, accounts: &[&str]) -> Policy {
     for account in accounts {
         let _ = writeln!(text, "[[break-glass]]\naccount = \"{account}\"\nuser = \"keeper\"");
     }
-    Policy::parse(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    let policy = Policy::parse(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+    (text, policy)
 }

@@ -348,7 +348,7 @@ impl<P: Post> Sweep<P> {
             }
             let id = format!("disable-{}", sha256_hex(session_name.as_bytes()));
             let body = FactBody::Disabled { disabled: Box::new(disabled) };
-            let fact = Fact::new(&id, now, body).judged_by(policy);
+            let fact = Fact::new(&id, now, body).judged_by(policy, None);
             let announcement = alert::for_disabled(&id, seen);
             let deliveries = announcement.deliveries(&id, now);
             let owner = report_of(&key);

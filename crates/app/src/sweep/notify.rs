@@ -188,6 +188,11 @@ impl<P: Post> Sweep<P> {
                 }
             }
         }
+        // A date once named to somebody, by an attempt that failed or under another policy, is not undercut.
+        let said = going.owner.iter().chain(&going.channel).filter_map(|delivery| delivery.value.notice);
+        if let Some(latest) = said.map(|terms| terms.disable_on).max() {
+            going.notice.disable_on = going.notice.disable_on.max(latest);
+        }
         Ok(Some(going))
     }
 

@@ -149,7 +149,7 @@ impl<P: Post> Sweep<P> {
                 continue;
             }
             let place = Place::Key { account: account.clone(), key_id: key_id.to_owned() };
-            let mut fact = fact_of(&change, invocation).judged_by(policy);
+            let mut fact = fact_of(&change, invocation).judged_by(policy, None);
             let mut announcement = alert::for_observed(&fact.id, &change.key, &change.news);
             if fact.break_glass {
                 announcement = announcement.for_break_glass(&fact.id, &fact.body);

@@ -32,6 +32,12 @@ pub(super) const UNFINISHED_OF_STRAYS: &str = "stray";
 
 /// Closed keys and history are kept this long.
 const KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// When what came to be then may go.
+pub(super) fn expiry(at: Timestamp) -> u64 {
+    seconds_after(at, KEPT)
+}
+
 /// The counters of a minute are kept this long.
 const MINUTE_KEPT: SignedDuration = SignedDuration::from_hours(24);
 

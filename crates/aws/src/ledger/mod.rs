@@ -7,6 +7,7 @@
 mod control;
 mod decide;
 mod items;
+mod renames;
 mod table;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use keytide_core::{
     AccountId,
     delivery::{Delivery, DeliveryName},
     fact::Fact,
-    key::Key,
+    key::{Key, Renames},
 };
 
 use self::items::{Item, UNREAD, decode_delivery, decode_fact, decode_key};
@@ -31,11 +32,12 @@ pub use self::{
     control::{AccountRecord, Approval, DisablesOf, Halt, Lease, LedgerReader, PolicyInForce, Restored, Run},
     decide::Change,
     items::Place,
+    renames::Unrenamed,
 };
 use crate::Failure;
 
 /// Something read from the ledger, with the version it had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Versioned<T> {
     /// What was read.
     pub value: T,
@@ -54,6 +56,23 @@ pub struct Known {
     pub deliveries: Vec<Versioned<Delivery>>,
     /// The policy in force, where it was asked for and there is one.
     pub policy: Option<Result<PolicyInForce, Failure>>,
+    /// What became of users of the name that was asked for; version 0 where nothing did.
+    pub renames: Versioned<Renames>,
+}
+
+/// What one event asks the ledger for, in one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Where it belongs.
+    pub place: &'a Place,
+    /// The event.
+    pub fact_id: &'a str,
+    /// The deliveries that it may call for.
+    pub names: &'a [DeliveryName],
+    /// The user whom it names.
+    pub user: Option<(&'a AccountId, &'a str)>,
+    /// Whether the policy in force is asked for, too.
+    pub with_policy: bool,
 }
 
 /// Everything about one place, in order.
@@ -94,30 +113,19 @@ impl Ledger {
         Self { client: Client::new(config), table: table.into() }
     }
 
-    /// Reads what one event needs, in one call: the key, whether the event is known, the deliveries it may call for,
-    /// and the policy in force. A policy that cannot be understood hides nothing of the rest.
-    pub async fn look_with_policy(
-        &self,
-        place: &Place,
-        fact_id: &str,
-        names: &[DeliveryName],
-    ) -> Result<Known, Failure> {
-        self.look_at(place, fact_id, names, vec![control::policy_key()]).await
-    }
-
     /// Reads the key, whether the event is known, and the deliveries it may call for.
     pub async fn look(&self, place: &Place, fact_id: &str, names: &[DeliveryName]) -> Result<Known, Failure> {
-        self.look_at(place, fact_id, names, Vec::new()).await
+        self.answer(Question { place, fact_id, names, user: None, with_policy: false }).await
     }
 
-    async fn look_at(
-        &self,
-        place: &Place,
-        fact_id: &str,
-        names: &[DeliveryName],
-        mut wanted: Vec<Item>,
-    ) -> Result<Known, Failure> {
-        wanted.push(items::primary_key(place, &items::fact_sort(fact_id)));
+    /// Reads what one event needs. A policy that cannot be understood hides nothing of the rest.
+    pub async fn answer(&self, question: Question<'_>) -> Result<Known, Failure> {
+        let Question { place, fact_id, names, user, with_policy } = question;
+        let mut wanted = vec![items::primary_key(place, &items::fact_sort(fact_id))];
+        wanted.extend(user.map(|(account, name)| renames::key(account, name)));
+        if with_policy {
+            wanted.push(control::policy_key());
+        }
         if matches!(place, Place::Key { .. }) {
             wanted.push(items::primary_key(place, items::KEY_SORT));
         }
@@ -129,6 +137,8 @@ impl Ledger {
                 known.key = Some(decode_key(item)?);
             } else if sort.starts_with(items::FACT_PREFIX) {
                 known.fact = Some(decode_fact(item)?);
+            } else if sort == renames::SORT {
+                known.renames = items::decode(item)?;
             } else if sort == control::POLICY_SORT {
                 known.policy = Some(items::decode::<PolicyInForce>(item).map(|found| found.value));
             } else {
@@ -149,6 +159,18 @@ impl Ledger {
         key: Option<&Versioned<Key>>,
         deliveries: &[Delivery],
     ) -> Result<Recorded, Failure> {
+        self.record_while(None, place, fact, key, deliveries).await
+    }
+
+    /// The same, unless the user was renamed meanwhile.
+    pub async fn record_while(
+        &self,
+        unrenamed: Option<Unrenamed<'_>>,
+        place: &Place,
+        fact: &Fact,
+        key: Option<&Versioned<Key>>,
+        deliveries: &[Delivery],
+    ) -> Result<Recorded, Failure> {
         let mut puts = vec![self.put(items::encode_fact(place, fact)?, 0)?];
         if let Some(key) = key {
             puts.push(
@@ -159,8 +181,10 @@ impl Ledger {
             puts.push(self.put(items::encode_delivery(place, delivery, 1)?, 0)?);
         }
         let operation = format!("dynamodb:TransactWriteItems of fact {} in {}", fact.id, self.table);
-        let writes: Vec<TransactWriteItem> =
+        let mut writes: Vec<TransactWriteItem> =
             puts.into_iter().map(|put| TransactWriteItem::builder().put(put).build()).collect();
+        let check = unrenamed.map(|unrenamed| self.check(unrenamed)).transpose()?;
+        writes.extend(check.map(|check| TransactWriteItem::builder().condition_check(check).build()));
         self.transact(&writes, operation).await
     }
 
@@ -223,7 +247,7 @@ impl Ledger {
                 history.key = Some(decode_key(item)?);
             } else if sort.starts_with(items::FACT_PREFIX) {
                 history.facts.push(decode_fact(item)?);
-            } else {
+            } else if sort.starts_with(items::DELIVERY_PREFIX) {
                 history.deliveries.push(decode_delivery(item)?);
             }
         }

@@ -238,6 +238,7 @@ impl Company {
         let mut settings = DeliverSettings::for_channel(CHANNEL);
         // Each event comes once: who is not found now is not waited for.
         settings.owner_lookups = 1;
+        settings.owner_may_appear = SignedDuration::ZERO;
         let names = ACCOUNTS.map(|(id, name)| format!("{id}={name}")).join(",");
         settings.accounts =
             AccountNames::parse(&names).map_err(|error| broken("the accounts' names", &error.to_string()))?;

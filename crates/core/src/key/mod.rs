@@ -7,6 +7,7 @@
 mod listing;
 mod notice;
 mod reactivations;
+mod renames;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use self::{
     listing::{ABSENT_FOR, Absence, LISTING_LAG, Sighting, miss, sight},
     notice::{Ground, NoticeMark, NoticeTerms, settle_notices},
     reactivations::Reactivations,
+    renames::Renames,
 };
 use crate::{
     AccountId,
@@ -155,6 +157,8 @@ pub enum Effect {
     Current,
     /// A later event has already changed what it changed.
     Superseded,
+    /// Another event of the same second says otherwise, and the safer of the two stands until a listing settles it.
+    Unsettled,
     /// The key has already been deleted.
     AfterDeletion,
 }
@@ -295,6 +299,7 @@ fn effect_of(key: &Key, event: &KeyEvent) -> Effect {
     match key.standing() {
         Some(Standing::Deleted(_)) => Effect::AfterDeletion,
         Some(Standing::Exists(mark)) if event.change.status() == Some(&mark.status) => Effect::Current,
+        Some(Standing::Exists(mark)) if mark.unsettled && mark.since == event.call.at => Effect::Unsettled,
         // Of a key that no listing shows any more, too: it says what happened before.
         Some(Standing::Exists(_) | Standing::Gone(_)) => Effect::Superseded,
         None => Effect::Current,

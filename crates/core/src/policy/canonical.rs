@@ -6,7 +6,7 @@ use super::{Caps, Conditions, Hours, Life, Policy, Rule, hours::weekday_word};
 use crate::digest::sha256_hex;
 
 /// Raised when the same policy would give another text here: hashes of before then mean nothing any more.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The SHA-256 of a policy.
 ///

@@ -157,6 +157,9 @@ fn lateness(notice: &Notice<'_>) -> Vec<Markup> {
             Effect::Superseded => sentences.push(Markup::new().say(
                 "This event arrived late: what is known of the key since then says otherwise, so this is not how the key stands now.",
             )),
+            Effect::Unsettled => sentences.push(Markup::new().say(
+                "Another event of the same second says otherwise; the next sweep sees how the key stands.",
+            )),
             Effect::AfterDeletion => sentences.push(
                 Markup::new().say("This event arrived late: the key has already been deleted."),
             ),

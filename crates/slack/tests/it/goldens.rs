@@ -104,6 +104,7 @@ channel!(created_not_in_the_ledger_yet, {
     scene
 });
 channel!(created_superseded, with_effect(Effect::Superseded));
+channel!(created_unsettled, with_effect(Effect::Unsettled));
 channel!(created_after_deletion, with_effect(Effect::AfterDeletion));
 channel!(created_hostile, {
     let name = "mallory`*<!channel>&<https://evil.example|reset>\u{202e}gpj\n_@here_\u{7}";
