@@ -7,7 +7,10 @@ name. Exit code 1: there was one. What judges is the first argument:
   guard RULES  CloudFormation Guard with the rules of that file
   policies     parliament, of IAM policies instead of templates: unknown actions, conditions and resources
 
-and `read` prints each template as one line of JSON instead, its intrinsic functions in their long form.
+Two print a line of JSON for each line instead:
+
+  read         the template, its intrinsic functions in their long form
+  match        whether an event pattern matches an event, {"pattern": ..., "event": ...}, by moto's matcher
 """
 
 import json
@@ -33,38 +36,22 @@ def problems_by_lint(text):
         yield f"{found.rule.id} at line {found.linenumber}: {found.message}"
 
 
-def problems_by_guard(text, rules):
-    # The long report: of the short one, the bindings of this version lose all but the end where it has over 8 KB.
-    from cfn_guard_rs.cfn_guard_rs import run_checks_rs
+def guard(rules):
+    """AWS's own CloudFormation Guard, which comes with its validator; the validator's built-in rules are left out."""
+    from cloudformation_validate import CelEngine, EngineConfig, ExternalRuleSource
 
-    template, faults = read(text)
-    yield from faults
-    if template is None:
-        return
-    report = json.loads(run_checks_rs(json.dumps(template), rules, True))
-    for rule in report["children"]:
-        check = rule["container"]["RuleCheck"]
-        if check["status"] == "FAIL":
-            said = sorted(set(messages(rule))) or ["it does not hold"]
-            yield f"{check['name']}: {'; '.join(said)}"
+    return CelEngine(EngineConfig(guard_rules=[ExternalRuleSource(name="rules", content=rules)]))
 
 
-def messages(node):
-    """What our rules say at the clauses that fail, filters aside: those fail for all that they leave out."""
-    container = node["container"]
-    if isinstance(container, dict) and "Filter" in container:
-        return
-    yield from failed_clauses(container)
-    for child in node["children"]:
-        yield from messages(child)
+def problems_by_guard(text, engine):
+    from cloudformation_validate import TemplateContent, ValidateConfig
 
-
-def failed_clauses(value):
-    if isinstance(value, dict):
-        if value.get("status") == "FAIL" and value.get("custom_message"):
-            yield value["custom_message"]
-        for inner in value.values():
-            yield from failed_clauses(inner)
+    report = engine.validate_template(TemplateContent(text), ValidateConfig(disable_builtin_rules=True))
+    said = {}
+    for found in report.diagnostics:
+        said.setdefault(found.rule_id, set()).add(found.message)
+    for rule, messages in sorted(said.items()):
+        yield f"{rule}: {'; '.join(sorted(messages))}"
 
 
 def problems_by_parliament(text):
@@ -75,9 +62,15 @@ def problems_by_parliament(text):
         yield f"{found.issue}: {found.detail}"
 
 
+def matches(question):
+    from moto.events.models import EventPattern
+
+    return EventPattern.load(json.dumps(question["pattern"])).matches_event(question["event"])
+
+
 def main():
     judge, *arguments = sys.argv[1:]
-    rules = open(arguments[0], encoding="utf-8").read() if judge == "guard" else None
+    engine = guard(open(arguments[0], encoding="utf-8").read()) if judge == "guard" else None
     found = False
     for line in sys.stdin:
         case = json.loads(line)
@@ -88,14 +81,17 @@ def main():
                 sys.exit(f"{name}: {'; '.join(faults)}")
             print(json.dumps(template))
             continue
+        if judge == "match":
+            print(json.dumps(matches(text)))
+            continue
         if judge == "lint":
             problems = problems_by_lint(text)
         elif judge == "guard":
-            problems = problems_by_guard(text, rules)
+            problems = problems_by_guard(text, engine)
         elif judge == "policies":
             problems = problems_by_parliament(text)
         else:
-            sys.exit(f"{judge} is no judge: expected lint, guard, policies or read")
+            sys.exit(f"{judge} is no judge: expected lint, guard, policies, read or match")
         for problem in problems:
             found = True
             print(f"{name}: {' '.join(problem.split())}")
