@@ -339,7 +339,8 @@ mod tests {
         let outcome = serde_json::from_value(outcome).unwrap();
         let ended = Ended::Done(Box::new(Done { outcome, was_done: false, end: None }));
         let found = read(&Report { ended, account: None, took: Duration::from_secs(1) }.metrics(at()));
-        let named = ["DisablesHeld", "DisablesOverCap", "DisablesHalted", "KeysUnheard"].map(|name| &found[name]);
+        let named =
+            ["DisablesHeld", "DisablesOverCap", "DisablesHalted", "KeysUnheard"].map(|name| &found[name]);
         assert_eq!(named, [5, 3, 2, 4]);
     }
 

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{POLICIES, TEMPLATES, file, policy_text, template::{member, security}, template_text};
+use super::{
+    POLICIES, TEMPLATES, file, policy_text,
+    template::{member, security},
+    template_text,
+};
 use crate::counterparts::{problems_by_cfn_lint, problems_by_guard, problems_by_parliament};
 
 const SECURITY: &str = "security-account.yaml";
@@ -45,13 +49,37 @@ fn no_judge_finds_anything() {
 #[test]
 fn cfn_lint_finds_what_is_sown_for_it() {
     let cases = [
-        ("a property that is not there", SECURITY, "VisibilityTimeout: 1200", "VisibilityTimeOut: 1200", "VisibilityTimeOut"),
+        (
+            "a property that is not there",
+            SECURITY,
+            "VisibilityTimeout: 1200",
+            "VisibilityTimeOut: 1200",
+            "VisibilityTimeOut",
+        ),
         ("a reference to nothing", SECURITY, "!GetAtt EventsDead.Arn", "!GetAtt EventDead.Arn", "EventDead"),
-        ("a value that is none", SECURITY, "Runtime: provided.al2023", "Runtime: provided.al2032", "provided.al2032"),
+        (
+            "a value that is none",
+            SECURITY,
+            "Runtime: provided.al2023",
+            "Runtime: provided.al2032",
+            "provided.al2032",
+        ),
         ("a type", MEMBER, "MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: ages", "ages"),
-        ("a retention that there is not", SECURITY, "[30, 90, 180, 365, 400, 731]", "[30, 91, 400]", "91"),
+        (
+            "a retention that there is not",
+            SECURITY,
+            "[30, 90, 180, 365, 400, 731]",
+            "[30, 91, 400]",
+            "LogRetentionDays",
+        ),
         ("an attribute that there is not", MEMBER, "ForwarderRole.Arn", "ForwarderRole.Name", "Name"),
-        ("a condition that is missing", MEMBER, "    Condition: HasDisabler\n", "    Condition: Disables\n", "Disables"),
+        (
+            "a condition that is missing",
+            MEMBER,
+            "    Condition: HasDisabler\n",
+            "    Condition: Disables\n",
+            "Disables",
+        ),
         ("a StackSet's model", ORGANIZATION, "SERVICE_MANAGED", "SERVICE", "SERVICE"),
     ];
     let sown: Vec<(String, Value)> = cases
@@ -65,9 +93,24 @@ fn cfn_lint_finds_what_is_sown_for_it() {
 const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
     ("roles_have_names", MEMBER, "      RoleName: !Sub \"${Prefix}-reader\"\n", ""),
     ("trust_across_accounts_is_conditioned", MEMBER, "                sts:ExternalId: !Ref ExternalId\n", ""),
-    ("trust_across_accounts_is_conditioned", MEMBER, "                aws:PrincipalOrgID: !Ref OrganizationId\n", ""),
-    ("trust_across_accounts_is_conditioned", MEMBER, "                  sts:ExternalId: !Ref ExternalId\n", ""),
-    ("trust_across_accounts_is_conditioned", MEMBER, "                ArnLike: {aws:PrincipalArn: !Ref Operators}\n", ""),
+    (
+        "trust_across_accounts_is_conditioned",
+        MEMBER,
+        "                aws:PrincipalOrgID: !Ref OrganizationId\n",
+        "",
+    ),
+    (
+        "trust_across_accounts_is_conditioned",
+        MEMBER,
+        "                  sts:ExternalId: !Ref ExternalId\n",
+        "",
+    ),
+    (
+        "trust_across_accounts_is_conditioned",
+        MEMBER,
+        "                ArnLike: {aws:PrincipalArn: !Ref Operators}\n",
+        "",
+    ),
     (
         "trust_across_accounts_is_conditioned",
         MEMBER,
@@ -86,7 +129,12 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
         "              StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}\n              ArnLike:",
         "              ArnLike:",
     ),
-    ("actions_are_listed", MEMBER, "[iam:UpdateAccessKey, iam:ListAccessKeys]", "[iam:UpdateAccessKey, \"iam:List*\"]"),
+    (
+        "actions_are_listed",
+        MEMBER,
+        "[iam:UpdateAccessKey, iam:ListAccessKeys]",
+        "[iam:UpdateAccessKey, \"iam:List*\"]",
+    ),
     ("actions_are_listed", MEMBER, "Action: events:PutEvents", "Action: events:*"),
     ("actions_are_listed", SECURITY, "Action: lambda:InvokeFunction", "NotAction: lambda:DeleteFunction"),
     (
@@ -95,7 +143,12 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
         "dynamodb:LeadingKeys: [\"KEY#*\", \"USER#*\", \"ACCOUNT#*\", \"STRAY#*\", \"RATE#*\"]",
         "dynamodb:LeadingKeys: [\"*\"]",
     ),
-    ("ledger_writes_name_partitions", SECURITY, "                      - \"CAP#*\"", "                      - \"HALT\""),
+    (
+        "ledger_writes_name_partitions",
+        SECURITY,
+        "                      - \"CAP#*\"",
+        "                      - \"HALT\"",
+    ),
     (
         "ledger_writes_name_partitions",
         SECURITY,
@@ -114,7 +167,12 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
         "          RetryPolicy: {MaximumRetryAttempts: 185, MaximumEventAgeInSeconds: 86400}\n",
         "",
     ),
-    ("schedules_retry_and_give_up_visibly", SECURITY, "        DeadLetterConfig: {Arn: !GetAtt BeginsDead.Arn}\n", ""),
+    (
+        "schedules_retry_and_give_up_visibly",
+        SECURITY,
+        "        DeadLetterConfig: {Arn: !GetAtt BeginsDead.Arn}\n",
+        "",
+    ),
     ("event_rules_pin_their_source", SECURITY, "        source: [aws.iam]\n", ""),
     ("event_rules_pin_their_source", MEMBER, "source: [aws.iam]", "source: [aws.iam, tidewater]"),
     (
@@ -125,7 +183,12 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
     ),
     ("queues_are_encrypted_and_keep_for_days", SECURITY, "      SqsManagedSseEnabled: true\n", ""),
     ("queues_give_up_visibly", SECURITY, "maxReceiveCount: 20", "maxReceiveCount: 3"),
-    ("queues_take_nothing_unencrypted", SECURITY, "aws:SecureTransport: \"false\"", "aws:SecureTransport: \"true\""),
+    (
+        "queues_take_nothing_unencrypted",
+        SECURITY,
+        "aws:SecureTransport: \"false\"",
+        "aws:SecureTransport: \"true\"",
+    ),
     (
         "the_ledger_is_protected",
         SECURITY,
@@ -133,19 +196,34 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
         "    DeletionPolicy: Delete\n    UpdateReplacePolicy: Retain\n    Properties:\n      TableName",
     ),
     ("the_ledger_is_protected", SECURITY, "      DeletionProtectionEnabled: true\n", ""),
-    ("the_ledger_is_protected", SECURITY, "PointInTimeRecoveryEnabled: true", "PointInTimeRecoveryEnabled: false"),
+    (
+        "the_ledger_is_protected",
+        SECURITY,
+        "PointInTimeRecoveryEnabled: true",
+        "PointInTimeRecoveryEnabled: false",
+    ),
     (
         "functions_run_as_they_were_measured",
         SECURITY,
         "          KEYTIDE_LOG: !Ref LogLevel",
         "          KEYTIDE_SLACK_TOKEN: nothing-good",
     ),
-    ("sources_hand_back_what_failed", SECURITY, "      FunctionResponseTypes: [ReportBatchItemFailures]\n", ""),
+    (
+        "sources_hand_back_what_failed",
+        SECURITY,
+        "      FunctionResponseTypes: [ReportBatchItemFailures]\n",
+        "",
+    ),
     ("logs_are_kept_and_end", SECURITY, "      RetentionInDays: !Ref LogRetentionDays\n", ""),
     ("alarms_reach_a_person", SECURITY, "TreatMissingData: breaching", "TreatMissingData: notBreaching"),
     ("alarms_reach_a_person", SECURITY, "      AlarmActions: [!Ref Alarms]\n", ""),
     ("alarms_reach_a_person", SECURITY, "Protocol: email", "Protocol: https"),
-    ("new_accounts_are_watched", ORGANIZATION, "AutoDeployment: {Enabled: true", "AutoDeployment: {Enabled: false"),
+    (
+        "new_accounts_are_watched",
+        ORGANIZATION,
+        "AutoDeployment: {Enabled: true",
+        "AutoDeployment: {Enabled: false",
+    ),
 ];
 
 #[test]
@@ -203,9 +281,17 @@ fn parliament_finds_what_is_sown_for_it() {
     };
     let cases = [
         ("an action", sown(&of("ReaderRole"), "iam:ListUsers", "iam:ListUser"), "UNKNOWN_ACTION"),
-        ("a condition", sown(&of("WatcherRole"), "dynamodb:LeadingKeys", "dynamodb:LeadingKey"), "UNKNOWN_CONDITION"),
+        (
+            "a condition",
+            sown(&of("WatcherRole"), "dynamodb:LeadingKeys", "dynamodb:LeadingKey"),
+            "UNKNOWN_CONDITION",
+        ),
         ("a resource", sown(&of("DisablerRole"), ":user/*", ":group/*"), "RESOURCE_MISMATCH"),
-        ("a service", sown(&of("scp-no-root-keys"), "iam:CreateAccessKey", "iams:CreateAccessKey"), "UNKNOWN_PREFIX"),
+        (
+            "a service",
+            sown(&of("scp-no-root-keys"), "iam:CreateAccessKey", "iams:CreateAccessKey"),
+            "UNKNOWN_PREFIX",
+        ),
     ];
     let sown: Vec<(String, Value)> =
         cases.iter().map(|(name, text, _)| ((*name).to_owned(), text.clone())).collect();

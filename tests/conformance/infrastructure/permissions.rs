@@ -35,7 +35,10 @@ fn resources(policies: &[Value]) -> BTreeSet<String> {
             let filled = match name.strip_suffix(":*") {
                 // A log group's ARN ends so, for the streams in it.
                 Some(group) => format!("{group}:log-stream:2026"),
-                None => name.replace("::*:", &format!("::{PROD}:")).replace("??????", "a1B2c3").replace("/*", "/alice"),
+                None => name
+                    .replace("::*:", &format!("::{PROD}:"))
+                    .replace("??????", "a1B2c3")
+                    .replace("/*", "/alice"),
             };
             resources.insert(filled.clone());
             if let Some((group, _)) = filled.split_once(":log-stream:") {
@@ -62,7 +65,8 @@ fn every_action(deployed: &Deployed, account: &str, role: &str) -> (String, Valu
 #[test]
 fn each_role_may_do_what_its_code_calls_and_nothing_else() {
     let (security, member) = (security(), member(&[("Disabler", "present")]));
-    let queue = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
+    let queue =
+        ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
     let both = [
         "dynamodb:BatchGetItem",
         "dynamodb:PutItem",
@@ -96,7 +100,8 @@ fn each_role_may_do_what_its_code_calls_and_nothing_else() {
     let questions: Vec<(String, Value)> =
         expected.iter().map(|(deployed, account, role, _)| every_action(deployed, account, role)).collect();
     for ((_, _, role, actions), answer) in expected.iter().zip(permissions(&questions)) {
-        let allowed: BTreeSet<&str> = answer.as_array().unwrap().iter().map(|action| action.as_str().unwrap()).collect();
+        let allowed: BTreeSet<&str> =
+            answer.as_array().unwrap().iter().map(|action| action.as_str().unwrap()).collect();
         let mut expected: BTreeSet<&str> = actions.iter().copied().collect();
         expected.insert(EVERYBODY_MAY);
         assert_eq!(allowed, expected, "{role}");
@@ -125,7 +130,8 @@ fn called(paths: &[&str]) -> BTreeSet<String> {
     let mut operations = BTreeSet::new();
     for path in paths {
         let text = file(path);
-        for (_, rest) in text.match_indices(".call(\"").map(|(at, opening)| text.split_at(at + opening.len())) {
+        for (_, rest) in text.match_indices(".call(\"").map(|(at, opening)| text.split_at(at + opening.len()))
+        {
             operations.insert(format!("iam:{}", rest.split('"').next().unwrap()));
         }
     }
@@ -211,7 +217,15 @@ const SORTS: [&str; 10] =
 fn who_may_write_which_part_of_the_ledger() {
     let security = security();
     let table = security.arn("Ledger");
-    let writers = ["WatcherRole", "SweeperRole", "HaltPolicy", "ApprovePolicy", "ExemptPolicy", "PolicyPolicy", "LookPolicy"];
+    let writers = [
+        "WatcherRole",
+        "SweeperRole",
+        "HaltPolicy",
+        "ApprovePolicy",
+        "ExemptPolicy",
+        "PolicyPolicy",
+        "LookPolicy",
+    ];
     let mut questions = Vec::new();
     let mut expected = Vec::new();
     for writer in writers {

@@ -25,26 +25,50 @@ pub(super) struct Deployed {
     parameters: Map<String, Value>,
 }
 
+const SECURITY_IS_GIVEN: [(&str, &str); 7] = [
+    ("OrganizationId", ORGANIZATION),
+    ("ExternalId", EXTERNAL_ID),
+    ("SlackChannel", "C0123456789"),
+    ("AlarmEmail", "security@tidewater.example"),
+    ("CodeBucket", "tidewater-artifacts"),
+    ("WatcherPackage", "watcher.zip"),
+    ("SweeperPackage", "sweeper.zip"),
+];
+const MEMBER_IS_GIVEN: [(&str, &str); 3] =
+    [("SecurityAccountId", SECURITY), ("OrganizationId", ORGANIZATION), ("ExternalId", EXTERNAL_ID)];
+
 /// The security account's stack, all that is left out at its default.
 pub(super) fn security() -> Deployed {
-    let given = [
-        ("OrganizationId", ORGANIZATION),
-        ("ExternalId", EXTERNAL_ID),
-        ("SlackChannel", "C0123456789"),
-        ("AlarmEmail", "security@tidewater.example"),
-        ("CodeBucket", "tidewater-artifacts"),
-        ("WatcherPackage", "watcher.zip"),
-        ("SweeperPackage", "sweeper.zip"),
-    ];
-    Deployed::new("security-account.yaml", SECURITY, &given)
+    Deployed::new(&IN_LONG_FORM["security-account.yaml"], SECURITY, &SECURITY_IS_GIVEN)
 }
 
 /// A member's stack, with these parameters besides.
 pub(super) fn member(besides: &[(&str, &str)]) -> Deployed {
-    let mut given =
-        vec![("SecurityAccountId", SECURITY), ("OrganizationId", ORGANIZATION), ("ExternalId", EXTERNAL_ID)];
-    given.extend(besides);
-    Deployed::new("member-account.yaml", PROD, &given)
+    let given = [&MEMBER_IS_GIVEN[..], besides].concat();
+    Deployed::new(&IN_LONG_FORM["member-account.yaml"], PROD, &given)
+}
+
+/// One of these two with a defect: the first place where a text stands has another instead.
+pub(super) fn spoilt(defects: &[(&str, &str, &str)]) -> Vec<Deployed> {
+    let texts: Vec<(String, Value)> = defects
+        .iter()
+        .map(|(name, good, bad)| {
+            let text = template_text(name);
+            assert!(text.contains(good), "there is no {good:?} to be spoilt in {name}");
+            ((*name).to_owned(), json!(text.replacen(good, bad, 1)))
+        })
+        .collect();
+    let templates = templates_in_long_form(&texts).into_iter();
+    let spoilt = templates.zip(defects).map(|(template, (name, ..))| {
+        // As long as the tests run.
+        let template: &'static Value = Box::leak(Box::new(template));
+        if *name == "security-account.yaml" {
+            Deployed::new(template, SECURITY, &SECURITY_IS_GIVEN)
+        } else {
+            Deployed::new(template, PROD, &[&MEMBER_IS_GIVEN[..], &[("Disabler", "present")]].concat())
+        }
+    });
+    spoilt.collect()
 }
 
 /// The organization's stack, with these parameters besides.
@@ -57,19 +81,21 @@ pub(super) fn organization(besides: &[(&str, &str)]) -> Deployed {
         ("MemberTemplateUrl", "https://tidewater-artifacts.s3.amazonaws.com/member-account.yaml"),
     ];
     given.extend(besides);
-    Deployed::new("organization.yaml", "555566667777", &given)
+    Deployed::new(&IN_LONG_FORM["organization.yaml"], "555566667777", &given)
 }
 
 impl Deployed {
-    fn new(name: &str, account: &'static str, given: &[(&str, &str)]) -> Self {
-        let template = &IN_LONG_FORM[name];
+    fn new(template: &'static Value, account: &'static str, given: &[(&str, &str)]) -> Self {
         let given: BTreeMap<&str, &str> = given.iter().copied().collect();
         let declared = template["Parameters"].as_object().unwrap();
         for name in given.keys() {
             assert!(declared.contains_key(*name), "{name} is no parameter");
         }
         let parameters = declared.iter().map(|(name, parameter)| {
-            let text = given.get(name.as_str()).map(|text| json!(text)).or_else(|| parameter.get("Default").cloned());
+            let text = given
+                .get(name.as_str())
+                .map(|text| json!(text))
+                .or_else(|| parameter.get("Default").cloned());
             let text = text.unwrap_or_else(|| panic!("the parameter {name} is not given"));
             let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
             let value = match parameter["Type"].as_str().unwrap() {
@@ -125,8 +151,16 @@ impl Deployed {
     /// The name that a resource is given.
     pub(super) fn name(&self, id: &str) -> String {
         let properties = &self.resource(id)["Properties"];
-        let names =
-            ["RoleName", "QueueName", "TopicName", "TableName", "FunctionName", "LogGroupName", "StackSetName", "Name"];
+        let names = [
+            "RoleName",
+            "QueueName",
+            "TopicName",
+            "TableName",
+            "FunctionName",
+            "LogGroupName",
+            "StackSetName",
+            "Name",
+        ];
         let name = names.into_iter().find_map(|name| properties.get(name));
         let name = self.value(name.unwrap_or_else(|| panic!("{id} has no name"))).unwrap();
         name.as_str().unwrap().to_owned()
@@ -203,7 +237,9 @@ impl Deployed {
                     }
                     Some((name, _)) if name.starts_with("Fn::") => panic!("{name} is not known here"),
                     _ => {
-                        let resolved = members.iter().filter_map(|(name, value)| Some((name.clone(), self.value(value)?)));
+                        let resolved = members
+                            .iter()
+                            .filter_map(|(name, value)| Some((name.clone(), self.value(value)?)));
                         Some(Value::Object(resolved.collect()))
                     }
                 }

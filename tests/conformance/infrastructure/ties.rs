@@ -1,6 +1,11 @@
 //! What the templates say twice, because the code says it too: names, numbers and lists are compared with the code's own.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 
 use keytide_core::{
     alert::OwnRoles,
@@ -10,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     file,
-    template::{Deployed, member, organization, security},
+    template::{Deployed, member, organization, security, spoilt},
 };
 use crate::counterparts::{matches_by_moto, templates_in_long_form};
 
@@ -18,8 +23,11 @@ use crate::counterparts::{matches_by_moto, templates_in_long_form};
 fn quoted(path: &str) -> Vec<String> {
     let text = file(path);
     let code = text.split("#[cfg(test)]").next().unwrap();
-    let code: String =
-        code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -29,15 +37,24 @@ fn texts(list: &Value) -> Vec<&str> {
 
 #[test]
 fn the_table_is_the_one_that_the_ledger_is_made_of() {
+    the_table(&security());
+}
+
+fn the_table(deployed: &Deployed) {
     let definition: Value = serde_json::from_str(&file("infra/ledger-table.json")).unwrap();
-    let table = security().properties("Ledger");
+    let table = deployed.properties("Ledger");
     for (name, defined) in definition.as_object().unwrap() {
         assert_eq!(&table[name], defined, "{name}");
     }
     let own: BTreeSet<&str> = table.as_object().unwrap().keys().map(String::as_str).collect();
     let defined: BTreeSet<&str> = definition.as_object().unwrap().keys().map(String::as_str).collect();
-    let deployed = ["DeletionProtectionEnabled", "PointInTimeRecoverySpecification", "SSESpecification", "TableName"];
-    assert_eq!(own.difference(&defined).copied().collect::<Vec<_>>(), deployed, "what only a deployed table has");
+    let deployed =
+        ["DeletionProtectionEnabled", "PointInTimeRecoverySpecification", "SSESpecification", "TableName"];
+    assert_eq!(
+        own.difference(&defined).copied().collect::<Vec<_>>(),
+        deployed,
+        "what only a deployed table has"
+    );
 }
 
 /// What the code reads of its environment: all of it, and what it refuses to start without.
@@ -46,21 +63,29 @@ fn environment(config: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let all = [settings, config].into_iter().flat_map(quoted).filter(|text| text.starts_with("KEYTIDE_"));
     let code = file(settings);
     let code = code.split("#[cfg(test)]").next().unwrap();
-    let required = code.split("env.required(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    let required =
+        code.split("env.required(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
     (all.collect(), required.filter(|name| name.starts_with("KEYTIDE_")).collect())
 }
 
 #[test]
 fn each_function_is_told_what_it_reads_and_nothing_else() {
+    the_environment(&security());
+}
+
+fn the_environment(deployed: &Deployed) {
     // A token has no place there; Slack is elsewhere in tests alone; and two seconds are right for everybody.
     let left_out = ["KEYTIDE_SLACK_TOKEN", "KEYTIDE_SLACK_URL", "KEYTIDE_OWNER_LOOKUP_MS"];
-    for (function, config) in [("Watcher", "crates/watcher/src/config.rs"), ("Sweeper", "crates/sweeper/src/config.rs")] {
-        let variables = security().properties(function)["Environment"]["Variables"].clone();
+    for (function, config) in
+        [("Watcher", "crates/watcher/src/config.rs"), ("Sweeper", "crates/sweeper/src/config.rs")]
+    {
+        let variables = deployed.properties(function)["Environment"]["Variables"].clone();
         let told: BTreeSet<String> = variables.as_object().unwrap().keys().cloned().collect();
         let (all, required) = environment(config);
         assert_eq!(required.len(), 5, "{required:?}");
         assert!(required.is_subset(&told), "{function} starts only with {required:?}");
-        let read: BTreeSet<String> = all.into_iter().filter(|name| !left_out.contains(&name.as_str())).collect();
+        let read: BTreeSet<String> =
+            all.into_iter().filter(|name| !left_out.contains(&name.as_str())).collect();
         assert_eq!(told, read, "{function}");
     }
 }
@@ -87,7 +112,11 @@ fn each_function_is_told_its_own_queue_and_the_roles_by_their_names() {
 
 #[test]
 fn the_accounts_name_each_other_rightly() {
-    let (security, member) = (security(), member(&[("Disabler", "present")]));
+    the_names(&member(&[("Disabler", "present")]));
+}
+
+fn the_names(member: &Deployed) {
+    let security = security();
     let trusted = |role: &str| {
         let trust = member.properties(role)["AssumeRolePolicyDocument"].clone();
         trust["Statement"][0]["Condition"]["ArnEquals"]["aws:PrincipalArn"].clone()
@@ -138,13 +167,19 @@ fn the_organization_gives_each_account_what_its_template_asks_for() {
     let accounts = json!(["111122223333", "444455556666"]);
     let target = |group: usize| &groups[group]["DeploymentTargets"];
     assert_eq!((&target(0)["AccountFilterType"], &target(0)["Accounts"]), (&json!("DIFFERENCE"), &accounts));
-    assert_eq!((&target(1)["AccountFilterType"], &target(1)["Accounts"]), (&json!("INTERSECTION"), &accounts));
+    assert_eq!(
+        (&target(1)["AccountFilterType"], &target(1)["Accounts"]),
+        (&json!("INTERSECTION"), &accounts)
+    );
     assert_eq!(groups[0].get("ParameterOverrides"), None);
     assert_eq!(disabler(&groups[1]["ParameterOverrides"]), "present");
 
     let nobody = organization(&[("CallAs", "DELEGATED_ADMIN")]);
     let groups = nobody.properties("MemberAccounts")["StackInstancesGroup"].clone();
-    assert_eq!(groups, json!([{"Regions": ["us-east-1"], "DeploymentTargets": {"OrganizationalUnitIds": ["r-tide"]}}]));
+    assert_eq!(
+        groups,
+        json!([{"Regions": ["us-east-1"], "DeploymentTargets": {"OrganizationalUnitIds": ["r-tide"]}}])
+    );
     assert!(nobody.ids("AWS::CloudFormation::Stack").is_empty(), "from there it cannot be reached");
 }
 
@@ -168,19 +203,22 @@ fn counted() -> BTreeSet<String> {
 
 #[test]
 fn alarms_and_dashboard_name_metrics_that_the_code_counts() {
-    let security = security();
+    the_metrics(&security());
+}
+
+fn the_metrics(deployed: &Deployed) {
     let counted = counted();
     assert!(quoted("crates/function/src/metrics.rs").contains(&"Keytide".to_owned()), "the namespace");
     let mut alarmed = BTreeSet::new();
-    for alarm in security.ids("AWS::CloudWatch::Alarm") {
-        let properties = security.properties(alarm);
+    for alarm in deployed.ids("AWS::CloudWatch::Alarm") {
+        let properties = deployed.properties(alarm);
         if properties["Namespace"] == "Keytide" {
             assert_eq!(properties.get("Dimensions"), None, "{alarm}: what it names has none");
             alarmed.insert(properties["MetricName"].as_str().unwrap().to_owned());
         }
     }
     assert!(alarmed.len() >= 7, "{alarmed:?}");
-    let dashboard = security.properties("Dashboard")["DashboardBody"].as_str().unwrap().to_owned();
+    let dashboard = deployed.properties("Dashboard")["DashboardBody"].as_str().unwrap().to_owned();
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     let mut drawn = BTreeSet::new();
     for widget in dashboard["widgets"].as_array().unwrap() {
@@ -201,21 +239,32 @@ fn alarms_and_dashboard_name_metrics_that_the_code_counts() {
 
 #[test]
 fn the_query_of_failures_leaves_out_what_the_watcher_calls_passing() {
-    let query = security().properties("EventsFailing")["Metrics"][0]["Expression"].as_str().unwrap().to_owned();
+    the_query(&security());
+}
+
+fn the_query(deployed: &Deployed) {
+    let query = deployed.properties("EventsFailing")["Metrics"][0]["Expression"].as_str().unwrap().to_owned();
     assert!(query.starts_with("SELECT SUM(Failures) FROM SCHEMA(\"Keytide\", Cause) WHERE"), "{query}");
     let observe = file("crates/watcher/src/observe.rs");
     assert!(observe.contains("(\"Failures\", \"Cause\", causes)"), "so the code counts them");
     let passing = observe.split("const PASSING").nth(1).unwrap().split('[').nth(2).unwrap();
     let passing: BTreeSet<&str> = passing.split(']').next().unwrap().split('"').skip(1).step_by(2).collect();
-    let left_out: BTreeSet<&str> = query.split("Cause != '").skip(1).map(|rest| rest.split('\'').next().unwrap()).collect();
+    let left_out: BTreeSet<&str> =
+        query.split("Cause != '").skip(1).map(|rest| rest.split('\'').next().unwrap()).collect();
     assert_eq!(left_out, passing);
 }
 
 #[test]
 fn the_schedule_says_what_the_sweeper_understands_twice_on_one_date() {
-    let schedule = security().properties("Schedule");
+    the_schedule(&security());
+}
+
+fn the_schedule(deployed: &Deployed) {
+    let schedule = deployed.properties("Schedule");
     assert_eq!(schedule["Target"]["Input"], r#"{"keytide":"begin"}"#);
-    assert!(file("crates/sweeper/src/records.rs").contains(r#"json!({"keytide": "begin"})), Ok(Asked::Begin)"#));
+    assert!(
+        file("crates/sweeper/src/records.rs").contains(r#"json!({"keytide": "begin"})), Ok(Asked::Begin)"#)
+    );
     let expression = schedule["ScheduleExpression"].as_str().unwrap();
     let hours = expression.strip_prefix("cron(0 ").unwrap().strip_suffix(" * * ? *)").unwrap();
     let hours: Vec<u32> = hours.split(',').map(|hour| hour.parse().unwrap()).collect();
@@ -225,16 +274,26 @@ fn the_schedule_says_what_the_sweeper_understands_twice_on_one_date() {
 
 #[test]
 fn queues_outlast_the_functions_that_work_on_them() {
-    let security = security();
-    let number = |id: &str, path: &str| security.properties(id).pointer(path).and_then(Value::as_u64).unwrap();
-    for (queue, function, source) in [("Events", "Watcher", "WatcherEvents"), ("AccountsToSweep", "Sweeper", "SweeperAccounts")] {
+    the_queues(&security());
+}
+
+fn the_queues(deployed: &Deployed) {
+    let number =
+        |id: &str, path: &str| deployed.properties(id).pointer(path).and_then(Value::as_u64).unwrap();
+    for (queue, function, source) in
+        [("Events", "Watcher", "WatcherEvents"), ("AccountsToSweep", "Sweeper", "SweeperAccounts")]
+    {
         assert!(number(queue, "/VisibilityTimeout") > number(function, "/Timeout"), "{queue}");
-        assert_eq!(security.properties(source)["EventSourceArn"], json!(security.arn(queue)));
+        assert_eq!(deployed.properties(source)["EventSourceArn"], json!(deployed.arn(queue)));
         // What is given up at the end of its tries still has a week in the dead letters, which count from its birth.
         let longest = number(queue, "/RedrivePolicy/maxReceiveCount") * 18 * 60;
         assert!(longest + 7 * 86_400 < 1_209_600, "{queue}: given up after {longest} s");
     }
-    assert_eq!(number("Events", "/VisibilityTimeout"), 6 * number("Watcher", "/Timeout"), "as Lambda wants it");
+    assert_eq!(
+        number("Events", "/VisibilityTimeout"),
+        6 * number("Watcher", "/Timeout"),
+        "as Lambda wants it"
+    );
     // What `crates/sweeper/src/main.rs` asks for.
     assert_eq!(number("Sweeper", "/Timeout"), 15 * 60);
     assert_eq!(number("AccountsToSweep", "/VisibilityTimeout"), 20 * 60);
@@ -255,13 +314,16 @@ fn pattern(deployed: &Deployed, rule: &str) -> Value {
 
 #[test]
 fn the_rules_forward_the_calls_that_core_reads() {
-    let member = member(&[]);
+    the_calls_forwarded(&member(&[]));
+}
+
+fn the_calls_forwarded(deployed: &Deployed) {
     let named = |list: &Value| -> BTreeSet<String> { texts(list).into_iter().map(str::to_owned).collect() };
     let watched = watched();
     assert!(watched.len() >= 7, "{watched:?}");
-    let key_events = pattern(&member, "ForwardKeyEvents");
+    let key_events = pattern(deployed, "ForwardKeyEvents");
     assert_eq!(named(&key_events["detail"]["eventName"]), watched);
-    let own_roles = pattern(&member, "ForwardOwnRoleEvents");
+    let own_roles = pattern(deployed, "ForwardOwnRoleEvents");
     assert_eq!(named(&own_roles["detail"]["eventName"][0]["anything-but"]), watched);
     let roles = OwnRoles::default();
     let issuers = &own_roles["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"];
@@ -366,4 +428,44 @@ fn the_slack_app_asks_for_the_scopes_that_the_calls_need() {
     let seeded = seeded.split(']').next().unwrap().split('"').skip(1).step_by(2);
     let beyond: Vec<&str> = seeded.filter(|scope| !scope.ends_with(":history")).collect();
     assert_eq!(beyond, scopes);
+}
+
+#[test]
+fn each_tie_finds_what_is_sown_for_it() {
+    type Tie = fn(&Deployed);
+    let (security, member) = ("security-account.yaml", "member-account.yaml");
+    let cases: [(Tie, &str, &str, &str); 17] = [
+        (the_table, security, "[account, key_id, holder,", "[account, holder,"),
+        (the_table, security, "AttributeName: expires_at", "AttributeName: expires"),
+        (
+            the_table,
+            security,
+            "{AttributeName: created_at, KeyType: RANGE}",
+            "{AttributeName: sk, KeyType: RANGE}",
+        ),
+        (the_environment, security, "          KEYTIDE_EXTERNAL_ID: !Ref ExternalId\n", ""),
+        (the_environment, security, "KEYTIDE_FAILED_ATTEMPTS", "KEYTIDE_FAILED_ATTEMPT"),
+        (the_environment, security, "          KEYTIDE_EXCLUDE_ACCOUNTS: !Ref ExcludeAccounts\n", ""),
+        (the_metrics, security, "MetricName: KeysUnheard", "MetricName: KeysNotHeard"),
+        (the_metrics, security, "[\".\", \"EarlyAlerts\"]", "[\".\", \"EarlyAlert\"]"),
+        (the_query, security, " AND Cause != 'no-time-left'", ""),
+        (the_schedule, security, "{\"keytide\":\"begin\"}'", "{\"keytide\":\"start\"}'"),
+        (the_schedule, security, "Default: \"6,9\"", "Default: \"6,7\""),
+        (the_queues, security, "Timeout: 900", "Timeout: 1200"),
+        (the_queues, security, "maxReceiveCount: 300", "maxReceiveCount: 1000"),
+        (the_calls_forwarded, member, "UpdateUser, DeleteUser]", "UpdateUser]"),
+        (
+            the_calls_forwarded,
+            member,
+            "userName: [!Sub \"${Prefix}-reader\"",
+            "userName: [!Sub \"${Prefix}-watcher\"",
+        ),
+        (the_names, member, ":role/${Prefix}-sweeper", ":role/${Prefix}-sweep"),
+        (the_names, member, "RoleName: !Sub \"${Prefix}-forwarder\"", "RoleName: !Sub \"${Prefix}-forward\""),
+    ];
+    let defects = cases.map(|(_, template, good, bad)| (template, good, bad));
+    for ((tie, _, good, bad), spoilt) in cases.into_iter().zip(spoilt(&defects)) {
+        let caught = catch_unwind(AssertUnwindSafe(|| tie(&spoilt))).is_err();
+        assert!(caught, "{bad:?} in place of {good:?} was not seen");
+    }
 }

@@ -15,7 +15,7 @@ struct Case {
     is_allowed: bool,
 }
 
-fn hold(cases: Vec<Case>) {
+fn hold(cases: &[Case]) {
     let questions: Vec<(String, Value)> =
         cases.iter().map(|case| (case.about.clone(), case.question.clone())).collect();
     for (case, answer) in cases.iter().zip(permissions(&questions)) {
@@ -44,8 +44,10 @@ const WATCHER: Visitor = Visitor {
     external_id: Some(EXTERNAL_ID),
 };
 const SWEEPER: Visitor = Visitor { role: "keytide-sweeper", ..WATCHER };
-const VERA: Visitor = Visitor { role: "aws-reserved/sso.amazonaws.com/AWSReservedSSO_Security_0a1b", ..WATCHER };
-const OPERATORS: &str = "arn:aws:iam::999988887777:role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Security_*";
+const VERA: Visitor =
+    Visitor { role: "aws-reserved/sso.amazonaws.com/AWSReservedSSO_Security_0a1b", ..WATCHER };
+const OPERATORS: &str =
+    "arn:aws:iam::999988887777:role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Security_*";
 
 fn assumes(about: &str, visitor: Visitor, role: &str, besides: &[(&str, &str)], is_allowed: bool) -> Case {
     let member = member(&[&[("Disabler", "present")], besides].concat());
@@ -100,7 +102,28 @@ fn an_account_is_entered_by_the_right_role_of_the_right_organization_with_the_ex
             cases.push(assumes(about, stranger, role, &[("Operators", OPERATORS)], false));
         }
     }
-    hold(cases);
+    hold(&cases);
+}
+
+#[test]
+fn each_condition_of_a_trust_keeps_somebody_out() {
+    let strangers = [
+        ("sts:ExternalId", Visitor { external_id: Some("tidewater-8"), ..SWEEPER }),
+        ("aws:PrincipalOrgID", Visitor { organization: "o-stranger01", ..SWEEPER }),
+        ("aws:PrincipalArn", WATCHER),
+    ];
+    let mut cases = Vec::new();
+    for (condition, stranger) in strangers {
+        let mut case = assumes(condition, stranger, "DisablerRole", &[], true);
+        for operator in ["StringEquals", "ArnEquals"] {
+            let conditions = &mut case.question["trust"]["Statement"][0]["Condition"][operator];
+            conditions.as_object_mut().unwrap().remove(condition);
+        }
+        // Without its condition the stranger is in: it was this one, and no other, that kept them out.
+        cases.push(case);
+        cases.push(assumes(condition, stranger, "DisablerRole", &[], false));
+    }
+    hold(&cases);
 }
 
 #[test]
@@ -120,15 +143,29 @@ fn the_bus_takes_events_from_forwarders_of_the_organization_alone() {
         });
         Case { about: about.to_owned(), question, is_allowed }
     };
-    hold(vec![
+    hold(&[
         puts("prod's forwarder", PROD, "keytide-forwarder", ORGANIZATION, true),
         puts("another role of prod", PROD, "administrator", ORGANIZATION, false),
-        puts("a forwarder of another organization", "222233334444", "keytide-forwarder", "o-stranger01", false),
+        puts(
+            "a forwarder of another organization",
+            "222233334444",
+            "keytide-forwarder",
+            "o-stranger01",
+            false,
+        ),
     ]);
 }
 
 /// A request in prod by an administrator who may do everything that the organization's policy lets through.
-fn under(scp: &str, about: &str, arn: &str, action: &str, resource: &str, context: &Value, is_allowed: bool) -> Case {
+fn under(
+    scp: &str,
+    about: &str,
+    arn: &str,
+    action: &str,
+    resource: &str,
+    context: &Value,
+    is_allowed: bool,
+) -> Case {
     let mut context = context.clone();
     context["aws:PrincipalArn"] = json!(arn);
     let question = json!({
@@ -152,20 +189,44 @@ fn the_organizations_policies_refuse_what_their_pages_say() {
     let own = "scp-protect-keytide";
     let tagged = |value: &str| json!({"aws:ResourceTag/access-keys": value});
     let keys = |key: &str| json!({"aws:TagKeys": [key], "aws:username": "alice"});
-    let role = |name: &str| format!("arn:aws:iam::111122223333:role/{name}");
-    let rule = |name: &str| format!("arn:aws:events:us-east-1:111122223333:rule/{name}");
+    let role_of = |name: &str| format!("arn:aws:iam::111122223333:role/{name}");
+    let events_rule = |name: &str| format!("arn:aws:events:us-east-1:111122223333:rule/{name}");
     let mut cases = vec![
         under(root, "root", ROOT, "iam:CreateAccessKey", ALICE, &none, false),
         under(root, "an administrator", ADMINISTRATOR, "iam:CreateAccessKey", ALICE, &none, true),
         under(root, "root deletes what there is", ROOT, "iam:DeleteAccessKey", ALICE, &none, true),
         under(approved, "a user without the tag", ADMINISTRATOR, "iam:CreateAccessKey", ALICE, &none, false),
-        under(approved, "a user with another value", ADMINISTRATOR, "iam:CreateAccessKey", ALICE, &tagged("yes"), false),
-        under(approved, "a user who is approved", ADMINISTRATOR, "iam:CreateAccessKey", ALICE, &tagged("approved"), true),
+        under(
+            approved,
+            "a user with another value",
+            ADMINISTRATOR,
+            "iam:CreateAccessKey",
+            ALICE,
+            &tagged("yes"),
+            false,
+        ),
+        under(
+            approved,
+            "a user who is approved",
+            ADMINISTRATOR,
+            "iam:CreateAccessKey",
+            ALICE,
+            &tagged("approved"),
+            true,
+        ),
         under(approved, "keytide disables", ADMINISTRATOR, "iam:UpdateAccessKey", ALICE, &none, true),
         under(approved, "oneself", ALICE, "iam:TagUser", ALICE, &keys("access-keys"), false),
         under(approved, "an administrator", ADMINISTRATOR, "iam:TagUser", ALICE, &keys("access-keys"), false),
         under(approved, "in another case", ADMINISTRATOR, "iam:TagUser", ALICE, &keys("Access-Keys"), false),
-        under(approved, "when the user is made", ADMINISTRATOR, "iam:CreateUser", ALICE, &keys("access-keys"), false),
+        under(
+            approved,
+            "when the user is made",
+            ADMINISTRATOR,
+            "iam:CreateUser",
+            ALICE,
+            &keys("access-keys"),
+            false,
+        ),
         under(approved, "another tag", ADMINISTRATOR, "iam:TagUser", ALICE, &keys("team"), true),
         under(approved, "an approver", APPROVER, "iam:TagUser", ALICE, &keys("access-keys"), true),
         under(
@@ -173,30 +234,105 @@ fn the_organizations_policies_refuse_what_their_pages_say() {
             "who would become one",
             ADMINISTRATOR,
             "iam:UpdateAssumeRolePolicy",
-            &role("access-key-approvers"),
+            &role_of("access-key-approvers"),
             &none,
             false,
         ),
         under(own, "one's own notices", ALICE, "iam:TagUser", ALICE, &keys("slack-id"), false),
         under(own, "one's own other tags", ALICE, "iam:TagUser", ALICE, &keys("team"), true),
-        under(own, "a role of somebody else's", ADMINISTRATOR, "iam:DeleteRole", &role("web"), &none, true),
-        under(own, "a rule of somebody else's", ADMINISTRATOR, "events:DisableRule", &rule("nightly"), &none, true),
-        under(own, "one who would pass for a StackSet", ADMINISTRATOR, "iam:CreateRole", STACK_SETS, &none, false),
-        under(own, "passing the forwarder", ADMINISTRATOR, "iam:PassRole", &role("keytide-forwarder"), &none, false),
+        under(
+            own,
+            "a role of somebody else's",
+            ADMINISTRATOR,
+            "iam:DeleteRole",
+            &role_of("web"),
+            &none,
+            true,
+        ),
+        under(
+            own,
+            "a rule of somebody else's",
+            ADMINISTRATOR,
+            "events:DisableRule",
+            &events_rule("nightly"),
+            &none,
+            true,
+        ),
+        under(
+            own,
+            "one who would pass for a StackSet",
+            ADMINISTRATOR,
+            "iam:CreateRole",
+            STACK_SETS,
+            &none,
+            false,
+        ),
+        under(
+            own,
+            "passing the forwarder",
+            ADMINISTRATOR,
+            "iam:PassRole",
+            &role_of("keytide-forwarder"),
+            &none,
+            false,
+        ),
     ];
     for (who, is_allowed) in [(ADMINISTRATOR, false), (ROOT, false), (STACK_SETS, true)] {
         for name in ["keytide-reader", "keytide-disabler", "keytide-forwarder"] {
-            for action in ["iam:CreateRole", "iam:DeleteRole", "iam:UpdateAssumeRolePolicy", "iam:PutRolePolicy"] {
-                cases.push(under(own, who, who, action, &role(name), &none, is_allowed));
+            for action in
+                ["iam:CreateRole", "iam:DeleteRole", "iam:UpdateAssumeRolePolicy", "iam:PutRolePolicy"]
+            {
+                cases.push(under(own, who, who, action, &role_of(name), &none, is_allowed));
             }
         }
         for name in ["keytide-key-events", "keytide-own-role-events"] {
-            for action in ["events:DisableRule", "events:DeleteRule", "events:PutRule", "events:RemoveTargets"] {
-                cases.push(under(own, who, who, action, &rule(name), &none, is_allowed));
+            for action in
+                ["events:DisableRule", "events:DeleteRule", "events:PutRule", "events:RemoveTargets"]
+            {
+                cases.push(under(own, who, who, action, &events_rule(name), &none, is_allowed));
             }
         }
     }
-    hold(cases);
+    hold(&cases);
+}
+
+#[test]
+fn each_statement_of_the_organizations_policies_refuses_something() {
+    let none = json!({});
+    let keys = |key: &str| json!({"aws:TagKeys": [key], "aws:username": "alice"});
+    let approvers = "arn:aws:iam::111122223333:role/access-key-approvers";
+    let reader = "arn:aws:iam::111122223333:role/keytide-reader";
+    let forwarder = "arn:aws:iam::111122223333:role/keytide-forwarder";
+    let rule = "arn:aws:events:us-east-1:111122223333:rule/keytide-key-events";
+    let approved = "scp-keys-only-for-approved-users";
+    let own = "scp-protect-keytide";
+    let refused = [
+        ("scp-no-root-keys", "RootMakesNoKeys", ROOT, "iam:CreateAccessKey", ALICE, &none),
+        (approved, "KeysOnlyForApprovedUsers", ADMINISTRATOR, "iam:CreateAccessKey", ALICE, &none),
+        (approved, "OnlyApproversSetTheTag", ALICE, "iam:TagUser", ALICE, &keys("access-keys")),
+        (approved, "NobodyBecomesAnApprover", ADMINISTRATOR, "iam:CreateRole", approvers, &none),
+        (own, "KeytidesRolesStay", ADMINISTRATOR, "iam:DeleteRole", reader, &none),
+        (own, "TheForwarderIsPassedToNothingElse", ADMINISTRATOR, "iam:PassRole", forwarder, &none),
+        (own, "KeytidesRulesStay", ADMINISTRATOR, "events:DisableRule", rule, &none),
+        (own, "NobodyPassesForTheStackSets", ADMINISTRATOR, "iam:CreateRole", STACK_SETS, &none),
+        (own, "NobodySetsTheirOwnOwner", ALICE, "iam:TagUser", ALICE, &keys("slack-id")),
+    ];
+    let all =
+        ["scp-no-root-keys", approved, own].map(|scp| policy(scp)["Statement"].as_array().unwrap().len());
+    assert_eq!(refused.len(), all.iter().sum::<usize>(), "a case for every statement");
+    let mut cases = Vec::new();
+    for (scp, statement, arn, action, resource, context) in refused {
+        cases.push(under(scp, statement, arn, action, resource, context, false));
+        // Without the statement it is allowed: it was this one, and no other, that refused it.
+        let mut without = under(scp, statement, arn, action, resource, context, true);
+        let list = without.question["scps"][0]["Statement"].as_array_mut().unwrap();
+        list.retain(|one| one["Sid"] != statement);
+        if list.is_empty() {
+            without.question["scps"] = json!([]);
+        }
+        cases.push(without);
+    }
+    hold(&cases);
 }
 
 #[test]
@@ -217,7 +353,7 @@ fn people_look_after_themselves_and_assume_roles_with_mfa() {
     };
     let bruno = "arn:aws:iam::111122223333:user/bruno";
     let role = "arn:aws:iam::111122223333:role/deploy";
-    hold(vec![
+    hold(&[
         asks("with MFA", "iam:CreateAccessKey", ALICE, Some("true"), true),
         asks("without MFA", "iam:CreateAccessKey", ALICE, Some("false"), false),
         asks("by a key alone", "iam:CreateAccessKey", ALICE, None, false),

@@ -164,8 +164,7 @@ impl Outcome {
         let mut held: Vec<HeldDisable> = plan.held.clone();
         held.extend(swept.refused.iter().cloned());
         let unheard = plan.changes.iter().filter(|change| !plan.is_baseline && is_unheard(change, plan.at));
-        let over_cap =
-            |by: &HeldBy| matches!(by, HeldBy::AccountCap { .. } | HeldBy::OrganizationCap { .. });
+        let over_cap = |by: &HeldBy| matches!(by, HeldBy::AccountCap { .. } | HeldBy::OrganizationCap { .. });
         let mut upcoming = plan.upcoming.clone();
         upcoming.sort();
         Self {
@@ -346,7 +345,8 @@ mod tests {
         let event = include_bytes!("../../../../events/story/01-alice-creates-her-key.json");
         let cloudtrail::Outcome::Key(event) = cloudtrail::read(event) else { panic!("it is a key's event") };
         let found = Change { key: key::apply(None, &event).key, news: vec![News::Found] };
-        let held_by = |by: &HeldBy| HeldDisable { key_id: "A".to_owned(), user: "a".to_owned(), by: by.clone() };
+        let held_by =
+            |by: &HeldBy| HeldDisable { key_id: "A".to_owned(), user: "a".to_owned(), by: by.clone() };
         let plan = SweepPlan {
             account: "111122223333".parse().unwrap(),
             mode: Mode::Enforce,
@@ -384,10 +384,10 @@ mod tests {
         assert_eq!(unheard("2026-06-02T09:00:00Z", false), 0, "its event may be on its way");
         assert_eq!(unheard("2026-06-02T09:30:00Z", false), 1);
         assert_eq!(unheard("2026-06-02T09:30:00Z", true), 0, "the first sweep of an account takes stock");
-        let (first, second) = (outcome(&swept("2026-06-02T09:30:00Z", false, &[], &[])), Outcome {
-            unheard: 0,
-            ..outcome(&swept("2026-06-02T09:31:00Z", false, &[], &[]))
-        });
+        let (first, second) = (
+            outcome(&swept("2026-06-02T09:30:00Z", false, &[], &[])),
+            Outcome { unheard: 0, ..outcome(&swept("2026-06-02T09:31:00Z", false, &[], &[])) },
+        );
         assert_eq!(second.after(Some(first)).unheard, 1, "an earlier try of the run found it");
     }
 
