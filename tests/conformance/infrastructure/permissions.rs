@@ -162,6 +162,72 @@ fn members_roles_are_granted_what_the_adapters_call() {
     assert_eq!(may, reading);
 }
 
+/// What the SDK's clients are asked for in our adapters, by the method, and the actions that allow it.
+const CLIENT_CALLS: [(&str, &[&str]); 11] = [
+    ("batch_get_item", &["dynamodb:BatchGetItem"]),
+    ("change_message_visibility", &["sqs:ChangeMessageVisibility"]),
+    ("delete_item", &["dynamodb:DeleteItem"]),
+    ("get_secret_value", &["secretsmanager:GetSecretValue"]),
+    ("list_accounts", &["organizations:ListAccounts"]),
+    ("put_item", &["dynamodb:PutItem"]),
+    ("query", &["dynamodb:Query"]),
+    ("scan", &["dynamodb:Scan"]),
+    ("send_message_batch", &["sqs:SendMessage"]),
+    // Ours put and delete; none only checks.
+    ("transact_write_items", &["dynamodb:PutItem", "dynamodb:DeleteItem"]),
+    ("update_item", &["dynamodb:UpdateItem"]),
+];
+/// What Lambda and the schedule call by these roles, and not our code; and the assuming of roles, which is no client's
+/// of ours but the SDK's.
+const NOT_OUR_CLIENTS: [&str; 7] = [
+    "lambda:InvokeFunction",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "sts:AssumeRole",
+];
+
+#[test]
+fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
+    let files = [
+        "crates/aws/src/accounts.rs",
+        "crates/aws/src/ledger/control.rs",
+        "crates/aws/src/ledger/decide.rs",
+        "crates/aws/src/ledger/mod.rs",
+        "crates/aws/src/queue.rs",
+        "crates/aws/src/secrets.rs",
+        "crates/watcher/src/handler.rs",
+    ];
+    let mut called = BTreeSet::new();
+    for path in files {
+        let text: String = file(path).split_whitespace().collect();
+        for rest in text.split("self.client.").skip(1) {
+            let method = rest.split('(').next().unwrap();
+            // A clone of the client is handed on, and asked for nothing itself.
+            if method != "clone" {
+                called.insert(method.to_owned());
+            }
+        }
+    }
+    let known: BTreeSet<String> = CLIENT_CALLS.iter().map(|(method, _)| (*method).to_owned()).collect();
+    assert_eq!(called, known);
+
+    let security = security();
+    let roles = security.ids("AWS::IAM::Role").into_iter().flat_map(|role| security.policies(role));
+    let people = security.ids("AWS::IAM::ManagedPolicy").into_iter();
+    let people = people.map(|id| security.properties(id)["PolicyDocument"].clone());
+    let mut granted = BTreeSet::new();
+    for statement in roles.chain(people).flat_map(|policy| policy["Statement"].as_array().unwrap().clone()) {
+        let one = json!([statement["Action"]]);
+        let actions = if statement["Action"].is_array() { &statement["Action"] } else { &one };
+        granted.extend(actions.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()));
+    }
+    let needed = CLIENT_CALLS.iter().flat_map(|(_, actions)| *actions).chain(&NOT_OUR_CLIENTS);
+    assert_eq!(granted, needed.map(|action| (*action).to_owned()).collect::<BTreeSet<_>>());
+}
+
 #[test]
 fn a_session_narrowed_to_one_user_reaches_no_other() {
     let member = member(&[("Disabler", "present")]);
