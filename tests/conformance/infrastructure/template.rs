@@ -100,6 +100,7 @@ impl Deployed {
             let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
             let value = match parameter["Type"].as_str().unwrap() {
                 "CommaDelimitedList" => json!(text.split(',').collect::<Vec<_>>()),
+                "Number" => json!(text.parse::<u64>().unwrap()),
                 _ => json!(text),
             };
             (name.clone(), value)

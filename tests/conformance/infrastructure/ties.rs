@@ -295,6 +295,10 @@ fn the_queues(deployed: &Deployed) {
         6 * number("Watcher", "/Timeout"),
         "as Lambda wants it"
     );
+    // A new AWS account runs ten at once, and one is for what begins a run.
+    let at_once =
+        ["WatcherEvents", "SweeperAccounts"].map(|id| number(id, "/ScalingConfig/MaximumConcurrency"));
+    assert!(at_once.iter().sum::<u64>() < 10, "{at_once:?}");
     // What `crates/sweeper/src/main.rs` asks for.
     assert_eq!(number("Sweeper", "/Timeout"), 15 * 60);
     assert_eq!(number("AccountsToSweep", "/VisibilityTimeout"), 20 * 60);
@@ -447,7 +451,7 @@ fn the_slack_app_asks_for_the_scopes_that_the_calls_need() {
 fn each_tie_finds_what_is_sown_for_it() {
     type Tie = fn(&Deployed);
     let (security, member) = ("security-account.yaml", "member-account.yaml");
-    let cases: [(Tie, &str, &str, &str); 17] = [
+    let cases: [(Tie, &str, &str, &str); 18] = [
         (the_table, security, "[account, key_id, holder,", "[account, holder,"),
         (the_table, security, "AttributeName: expires_at", "AttributeName: expires"),
         (
@@ -465,6 +469,7 @@ fn each_tie_finds_what_is_sown_for_it() {
         (the_schedule, security, "{\"keytide\":\"begin\"}'", "{\"keytide\":\"start\"}'"),
         (the_schedule, security, "Default: \"6,9\"", "Default: \"6,7\""),
         (the_queues, security, "Timeout: 900", "Timeout: 1200"),
+        (the_queues, security, "MaximumConcurrency: 3", "MaximumConcurrency: 30"),
         (the_queues, security, "maxReceiveCount: 300", "maxReceiveCount: 1000"),
         (the_calls_forwarded, member, "UpdateUser, DeleteUser]", "UpdateUser]"),
         (
