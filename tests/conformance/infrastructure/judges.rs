@@ -16,6 +16,8 @@ const MEMBER: &str = "member-account.yaml";
 const ORGANIZATION: &str = "organization.yaml";
 /// A template that is handed to CloudFormation as it is may have so many bytes; a larger one has to lie in S3.
 const LARGEST_TEMPLATE: usize = 51_200;
+/// A service control policy may have so many (AWS Organizations' quotas), its spaces among them.
+const LARGEST_SCP: usize = 5_120;
 
 fn templates() -> Vec<(String, Value)> {
     TEMPLATES.iter().map(|name| ((*name).to_owned(), json!(template_text(name)))).collect()
@@ -43,6 +45,9 @@ fn no_judge_finds_anything() {
     assert_eq!(problems_by_guard(&templates), [""; 0]);
     for (name, text) in &templates {
         assert!(text.as_str().unwrap().len() <= LARGEST_TEMPLATE, "{name} can only be deployed from S3");
+    }
+    for name in POLICIES.into_iter().filter(|name| name.starts_with("scp-")) {
+        assert!(policy_text(name).len() <= LARGEST_SCP, "{name} is more than Organizations takes");
     }
 }
 
