@@ -1,4 +1,4 @@
-//! What we did not write and are judged by: two models of Block Kit, a Slack, an AWS.
+//! What we did not write and are judged by: two models of Block Kit, a Slack, an AWS, and what knows CloudFormation and IAM.
 //!
 //! The tools and what each of them judges stand in `tests/counterparts/README.md`. They are set up once, under
 //! `target/counterparts/`; nothing here is skipped because a tool is missing.
@@ -9,7 +9,7 @@ mod tools;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
 
 use jiff::Timestamp;
@@ -49,22 +49,70 @@ pub(crate) fn problems_by_slack_types(messages: &[(String, Value)]) -> Vec<Strin
     problems(judge, messages)
 }
 
-/// Hands the messages to a judge as JSON lines.
-fn problems(mut judge: Command, messages: &[(String, Value)]) -> Vec<String> {
-    let mut lines = String::new();
-    for (name, message) in messages {
-        lines.push_str(&json!({ "name": name, "message": message }).to_string());
-        lines.push('\n');
+/// What cfn-lint says against CloudFormation templates, each given as its text.
+pub(crate) fn problems_by_cfn_lint(templates: &[(String, Value)]) -> Vec<String> {
+    problems(template_judge(&["lint"]), templates)
+}
+
+/// What CloudFormation Guard says against templates by our own rules, which stand in `infra/guard/`.
+pub(crate) fn problems_by_guard(templates: &[(String, Value)]) -> Vec<String> {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/guard/promises.guard");
+    problems(template_judge(&["guard", rules]), templates)
+}
+
+/// What parliament says against IAM policies, each given as its text.
+pub(crate) fn problems_by_parliament(policies: &[(String, Value)]) -> Vec<String> {
+    problems(template_judge(&["policies"]), policies)
+}
+
+/// Templates as JSON, their intrinsic functions in long form.
+pub(crate) fn templates_in_long_form(templates: &[(String, Value)]) -> Vec<Value> {
+    answers(template_judge(&["read"]), templates)
+}
+
+/// Whether event patterns match events, by moto's matcher: questions are `{"pattern": …, "event": …}`.
+pub(crate) fn matches_by_moto(questions: &[(String, Value)]) -> Vec<Value> {
+    answers(template_judge(&["match"]), questions)
+}
+
+/// What IAM policies allow, by iam-simulate; how to ask stands in `judge_permissions.mjs`.
+pub(crate) fn permissions(questions: &[(String, Value)]) -> Vec<Value> {
+    let tools = tools();
+    let mut judge = tools.node();
+    judge.arg(tools.script("judge_permissions.mjs")).arg(&tools.packages);
+    let answers = answers(judge, questions);
+    for ((name, _), answer) in questions.iter().zip(&answers) {
+        assert_eq!(answer.get("name"), Some(&json!(name)), "the answers stand in the questions' order");
     }
-    judge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = must("start the judge", judge.spawn());
-    let stdin = child.stdin.take();
-    // On a thread, because a judge may say more than a pipe holds before it has read everything.
-    let output = thread::scope(|scope| {
-        // A judge that ended early has said why: that its pipe broke adds nothing.
-        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(lines.as_bytes())));
-        must("wait for the judge", child.wait_with_output())
-    });
+    answers.into_iter().map(|answer| answer.get("answer").cloned().unwrap_or_default()).collect()
+}
+
+fn template_judge(arguments: &[&str]) -> Command {
+    let tools = tools();
+    let mut judge = tools.python();
+    judge.arg(tools.script("judge_templates.py")).args(arguments);
+    judge
+}
+
+/// Hands questions to a judge as JSON lines, and reads a line of JSON on each.
+fn answers(judge: Command, questions: &[(String, Value)]) -> Vec<Value> {
+    let output = hand_over(judge, questions);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "the judge itself failed ({}):\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let answers: Vec<Value> =
+        said.lines().map(|line| must(&format!("read {line:?}"), serde_json::from_str(line))).collect();
+    assert_eq!(answers.len(), questions.len(), "an answer for each question");
+    answers
+}
+
+/// Hands the messages to a judge as JSON lines, and reads the problems that it finds.
+fn problems(judge: Command, messages: &[(String, Value)]) -> Vec<String> {
+    let output = hand_over(judge, messages);
     let problems: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
     let answered = match output.status.code() {
         Some(0) => problems.is_empty(),
@@ -78,6 +126,23 @@ fn problems(mut judge: Command, messages: &[(String, Value)]) -> Vec<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     problems
+}
+
+fn hand_over(mut judge: Command, messages: &[(String, Value)]) -> Output {
+    let mut lines = String::new();
+    for (name, message) in messages {
+        lines.push_str(&json!({ "name": name, "message": message }).to_string());
+        lines.push('\n');
+    }
+    judge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = must("start the judge", judge.spawn());
+    let stdin = child.stdin.take();
+    // On a thread, because a judge may say more than a pipe holds before it has read everything.
+    thread::scope(|scope| {
+        // A judge that ended early has said why: that its pipe broke adds nothing.
+        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(lines.as_bytes())));
+        must("wait for the judge", child.wait_with_output())
+    })
 }
 
 /// moto's AWS: IAM, STS, Organizations and more, its accounts apart.

@@ -9,6 +9,8 @@ mod dynamodb;
 #[cfg(feature = "counterparts")]
 mod emulate;
 mod iam_contract;
+#[cfg(feature = "counterparts")]
+mod infrastructure;
 mod messages;
 #[cfg(feature = "counterparts")]
 mod moto;

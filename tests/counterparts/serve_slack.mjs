@@ -34,7 +34,7 @@ const seed = {
     tokens: [
       {
         token, type: "bot", user: "keytide",
-        scopes: ["chat:write", "im:write", "users:read", "users:read.email", "channels:history", "groups:history", "im:history"],
+        scopes: ["chat:write", "im:write", "channels:history", "groups:history", "im:history"],
       },
       { token: narrowToken, type: "bot", user: "keytide", scopes: ["users:read"] },
       { token: adminToken, type: "user", user: "admin", scopes: adminScopes },

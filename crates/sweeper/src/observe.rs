@@ -176,6 +176,9 @@ impl Report {
                     ("Notices", "Count", json!(outcome.told)),
                     ("Disables", "Count", json!(outcome.disabled.count())),
                     ("DisablesHeld", "Count", json!(outcome.held.count())),
+                    ("DisablesOverCap", "Count", json!(outcome.over_cap)),
+                    ("DisablesHalted", "Count", json!(outcome.halted)),
+                    ("KeysUnheard", "Count", json!(outcome.unheard)),
                     ("SweepTroubles", "Count", json!(troubles)),
                     ("IamCalls", "Count", json!(outcome.calls)),
                     ("SecondsPerAccount", "Seconds", json!(self.took.as_secs_f64())),
@@ -322,6 +325,23 @@ mod tests {
             );
             assert_eq!(found["RunsFailed"], 0);
         }
+    }
+
+    #[test]
+    fn what_is_held_and_what_no_event_told_of_are_numbers_of_their_own() {
+        let rows = json!({"rows": [], "beyond": 0});
+        let outcome = json!({
+            "account": "111122223333", "at": "2026-06-02T08:58:17Z", "tries": 1, "is_final": true,
+            "was_read": true, "keys": 9, "active": 9, "new": 4, "unheard": 4, "told": 0, "disabled": rows,
+            "held": {"rows": [], "beyond": 5}, "over_cap": 3, "halted": 2, "findings": rows, "upcoming": rows,
+            "undelivered": rows, "calls": 7,
+        });
+        let outcome = serde_json::from_value(outcome).unwrap();
+        let ended = Ended::Done(Box::new(Done { outcome, was_done: false, end: None }));
+        let found = read(&Report { ended, account: None, took: Duration::from_secs(1) }.metrics(at()));
+        let named =
+            ["DisablesHeld", "DisablesOverCap", "DisablesHalted", "KeysUnheard"].map(|name| &found[name]);
+        assert_eq!(named, [5, 3, 2, 4]);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keytide_core::{
     AccountId,
     key::Key,
-    plan::{Finding, FindingKind, HeldDisable, News, Upcoming},
+    plan::{Change, Finding, FindingKind, HeldBy, HeldDisable, News, Upcoming},
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ use crate::sweep::Swept;
 const ROWS_KEPT: usize = 15;
 /// Characters of a cause that are kept: an outcome is one item of the table.
 const CAUSE_KEPT: usize = 300;
+/// An event takes seconds, sometimes minutes. A key that is younger than this may be about to be told of.
+const EVENT_ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(15);
 
 /// Some rows, and how many more there were.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +72,21 @@ pub struct Outcome {
     pub active: usize,
     /// Keys that are new since the run before.
     pub new: usize,
+    /// Keys that were found here and that no event had told of.
+    #[serde(default)]
+    pub unheard: usize,
     /// Keys told of.
     pub told: u64,
     /// Keys disabled.
     pub disabled: Rows<DisabledRow>,
     /// Disables that something stopped.
     pub held: Rows<HeldDisable>,
+    /// Of these, by a cap.
+    #[serde(default)]
+    pub over_cap: usize,
+    /// Of these, by a halt.
+    #[serde(default)]
+    pub halted: usize,
     /// What people should mend.
     pub findings: Rows<FindingRow>,
     /// What will be due.
@@ -100,9 +111,12 @@ impl Outcome {
             keys: 0,
             active: 0,
             new: 0,
+            unheard: 0,
             told: 0,
             disabled: Rows::default(),
             held: Rows::default(),
+            over_cap: 0,
+            halted: 0,
             findings: Rows::default(),
             upcoming: Rows::default(),
             undelivered: Rows::default(),
@@ -149,6 +163,8 @@ impl Outcome {
         });
         let mut held: Vec<HeldDisable> = plan.held.clone();
         held.extend(swept.refused.iter().cloned());
+        let unheard = plan.changes.iter().filter(|change| !plan.is_baseline && is_unheard(change, plan.at));
+        let over_cap = |by: &HeldBy| matches!(by, HeldBy::AccountCap { .. } | HeldBy::OrganizationCap { .. });
         let mut upcoming = plan.upcoming.clone();
         upcoming.sort();
         Self {
@@ -157,8 +173,11 @@ impl Outcome {
             keys: keys.len(),
             active: keys.iter().filter(|key| key.standing_word() == "Active").count(),
             new: born_since + found_late.count(),
+            unheard: unheard.count(),
             told: swept.told,
             disabled: Rows::kept(swept.disabled.iter().map(row).collect()),
+            over_cap: held.iter().filter(|held| over_cap(&held.by)).count(),
+            halted: held.iter().filter(|held| matches!(held.by, HeldBy::Halt(_))).count(),
             held: Rows::kept(held),
             findings: Rows::kept(plan.findings.iter().cloned().map(FindingRow::from).collect()),
             upcoming: Rows::kept(upcoming),
@@ -192,6 +211,7 @@ impl Outcome {
             told: before.told.saturating_add(self.told),
             calls: before.calls.saturating_add(self.calls),
             new: before.new.max(self.new),
+            unheard: before.unheard.max(self.unheard),
             swept_at: before.swept_at.max(self.swept_at),
             disabled: Rows { beyond: disabled.beyond + beyond, ..disabled },
             ..self.clone()
@@ -212,6 +232,12 @@ impl Outcome {
         }
         sums
     }
+}
+
+/// Whether no event told of this key although it had the time to.
+fn is_unheard(change: &Change, at: Timestamp) -> bool {
+    let is_old_enough = |born: Timestamp| at.duration_since(born) >= EVENT_ON_ITS_WAY;
+    change.news.contains(&News::Found) && change.key.born().is_none_or(is_old_enough)
 }
 
 /// A key that was disabled.
@@ -252,7 +278,8 @@ impl From<FindingRow> for Finding {
 #[cfg(test)]
 mod tests {
     use keytide_core::{
-        plan::{HeldBy, UpcomingKind},
+        cloudtrail, key,
+        plan::{SweepPlan, UpcomingKind},
         policy::Mode,
     };
     use serde::de::DeserializeOwned;
@@ -311,5 +338,66 @@ mod tests {
             let row = Upcoming { on, key_id: key_id.clone(), user: user.clone(), what };
             stands(&row, json!({"on": "2026-06-09", "key_id": key_id, "user": user, "what": stored}));
         }
+    }
+
+    /// A sweep at this time that found alice's key, which was made at 08:58:14.
+    fn swept(at: &str, is_baseline: bool, held: &[HeldBy], refused: &[HeldBy]) -> Swept {
+        let event = include_bytes!("../../../../events/story/01-alice-creates-her-key.json");
+        let cloudtrail::Outcome::Key(event) = cloudtrail::read(event) else { panic!("it is a key's event") };
+        let found = Change { key: key::apply(None, &event).key, news: vec![News::Found] };
+        let held_by =
+            |by: &HeldBy| HeldDisable { key_id: "A".to_owned(), user: "a".to_owned(), by: by.clone() };
+        let plan = SweepPlan {
+            account: "111122223333".parse().unwrap(),
+            mode: Mode::Enforce,
+            policy: String::new(),
+            at: at.parse().unwrap(),
+            is_baseline,
+            changes: vec![found],
+            notices: Vec::new(),
+            disables: Vec::new(),
+            account_cap: 2,
+            if_refused: Vec::new(),
+            held: held.iter().map(held_by).collect(),
+            root_keys: Vec::new(),
+            findings: Vec::new(),
+            upcoming: Vec::new(),
+        };
+        Swept {
+            plan,
+            disabled: Vec::new(),
+            refused: refused.iter().map(held_by).collect(),
+            moot: Vec::new(),
+            told: 0,
+            troubles: Vec::new(),
+            calls: BTreeMap::new(),
+        }
+    }
+
+    fn outcome(swept: &Swept) -> Outcome {
+        Outcome::of(swept, &[], None, swept.plan.at)
+    }
+
+    #[test]
+    fn a_key_counts_as_unheard_once_its_event_had_the_time_to_come() {
+        let unheard = |at, is_baseline| outcome(&swept(at, is_baseline, &[], &[])).unheard;
+        assert_eq!(unheard("2026-06-02T09:00:00Z", false), 0, "its event may be on its way");
+        assert_eq!(unheard("2026-06-02T09:30:00Z", false), 1);
+        assert_eq!(unheard("2026-06-02T09:30:00Z", true), 0, "the first sweep of an account takes stock");
+        let (first, second) = (
+            outcome(&swept("2026-06-02T09:30:00Z", false, &[], &[])),
+            Outcome { unheard: 0, ..outcome(&swept("2026-06-02T09:31:00Z", false, &[], &[])) },
+        );
+        assert_eq!(second.after(Some(first)).unheard, 1, "an earlier try of the run found it");
+    }
+
+    #[test]
+    fn what_caps_and_halts_hold_is_counted_whole_though_not_all_rows_are_kept() {
+        let halt = HeldBy::Halt("an incident".to_owned());
+        let caps = [HeldBy::NoLicence, halt, HeldBy::AccountCap { most: 2 }];
+        let refused = vec![HeldBy::OrganizationCap { most: 50 }; 30];
+        let outcome = outcome(&swept("2026-06-02T09:30:00Z", false, &caps, &refused));
+        assert_eq!((outcome.over_cap, outcome.halted), (31, 1));
+        assert_eq!(outcome.held.rows.len(), ROWS_KEPT);
     }
 }

@@ -1,0 +1,339 @@
+//! What each role may do, by iam-simulate: out of every action that IAM knows, exactly those that its code calls.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{
+    file,
+    template::{Deployed, EXTERNAL_ID, ORGANIZATION, PROD, SECURITY, member, security},
+};
+use crate::counterparts::permissions;
+
+/// AWS refuses this to nobody.
+const EVERYBODY_MAY: &str = "sts:GetCallerIdentity";
+
+/// Everything that the roles' conditions ask for.
+fn context() -> Value {
+    json!({
+        "dynamodb:LeadingKeys": ["KEY#111122223333#AKIATIDEWATERALICE01"],
+        "aws:ResourceOrgID": ORGANIZATION,
+        "sts:ExternalId": EXTERNAL_ID,
+    })
+}
+
+/// One resource for each that the policies name, their wildcards filled in.
+fn resources(policies: &[Value]) -> BTreeSet<String> {
+    let mut resources = BTreeSet::new();
+    for statement in policies.iter().flat_map(|policy| policy["Statement"].as_array().unwrap()) {
+        let named = match &statement["Resource"] {
+            Value::Array(named) => named.clone(),
+            one => vec![one.clone()],
+        };
+        for name in named {
+            let name = name.as_str().unwrap();
+            let filled = match name.strip_suffix(":*") {
+                // A log group's ARN ends so, for the streams in it.
+                Some(group) => format!("{group}:log-stream:2026"),
+                None => name
+                    .replace("::*:", &format!("::{PROD}:"))
+                    .replace("??????", "a1B2c3")
+                    .replace("/*", "/alice"),
+            };
+            resources.insert(filled.clone());
+            if let Some((group, _)) = filled.split_once(":log-stream:") {
+                resources.insert(group.to_owned());
+            }
+        }
+    }
+    resources.remove("*");
+    resources
+}
+
+fn every_action(deployed: &Deployed, account: &str, role: &str) -> (String, Value) {
+    let policies = deployed.policies(role);
+    let question = json!({
+        "principal": format!("arn:aws:sts::{account}:assumed-role/{}/a-session", deployed.name(role)),
+        "account": account,
+        "resources": resources(&policies),
+        "policies": policies,
+        "context": context(),
+    });
+    (role.to_owned(), question)
+}
+
+#[test]
+fn each_role_may_do_what_its_code_calls_and_nothing_else() {
+    let (security, member) = (security(), member(&[("Disabler", "present")]));
+    let queue =
+        ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
+    let both = [
+        "dynamodb:BatchGetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "secretsmanager:GetSecretValue",
+        "sts:AssumeRole",
+    ];
+    let watcher = [&queue[..], &both].concat();
+    let sweeper = [&queue[..], &both, &["organizations:ListAccounts", "sqs:SendMessage"]].concat();
+    let reader = [
+        "iam:GenerateCredentialReport",
+        "iam:GetAccessKeyLastUsed",
+        "iam:GetCredentialReport",
+        "iam:GetUser",
+        "iam:ListAccessKeys",
+        "iam:ListUsers",
+    ];
+    let expected: [(&Deployed, &str, &str, Vec<&str>); 6] = [
+        (&security, SECURITY, "WatcherRole", watcher),
+        (&security, SECURITY, "SweeperRole", sweeper),
+        (&security, SECURITY, "ScheduleRole", vec!["lambda:InvokeFunction", "sqs:SendMessage"]),
+        (&member, PROD, "ReaderRole", reader.to_vec()),
+        (&member, PROD, "DisablerRole", vec!["iam:ListAccessKeys", "iam:UpdateAccessKey"]),
+        (&member, PROD, "ForwarderRole", vec!["events:PutEvents"]),
+    ];
+    let roles = security.ids("AWS::IAM::Role").len() + member.ids("AWS::IAM::Role").len();
+    assert_eq!(roles, expected.len(), "every role is asked about");
+    let questions: Vec<(String, Value)> =
+        expected.iter().map(|(deployed, account, role, _)| every_action(deployed, account, role)).collect();
+    for ((_, _, role, actions), answer) in expected.iter().zip(permissions(&questions)) {
+        let allowed: BTreeSet<&str> =
+            answer.as_array().unwrap().iter().map(|action| action.as_str().unwrap()).collect();
+        let mut expected: BTreeSet<&str> = actions.iter().copied().collect();
+        expected.insert(EVERYBODY_MAY);
+        assert_eq!(allowed, expected, "{role}");
+    }
+}
+
+#[test]
+fn a_right_too_many_is_seen_among_all_that_there_are() {
+    let member = member(&[("Disabler", "present")]);
+    let (name, mut question) = every_action(&member, PROD, "DisablerRole");
+    question["policies"][0]["Statement"][0]["Action"] = json!(["iam:*AccessKey*"]);
+    let answer = &permissions(&[(name, question)])[0];
+    let expected = [
+        "iam:CreateAccessKey",
+        "iam:DeleteAccessKey",
+        "iam:GetAccessKeyLastUsed",
+        "iam:ListAccessKeys",
+        "iam:UpdateAccessKey",
+        EVERYBODY_MAY,
+    ];
+    assert_eq!(*answer, json!(expected));
+}
+
+/// The operations in accounts that the code names where it counts its calls, out of these files.
+fn called(paths: &[&str]) -> BTreeSet<String> {
+    let mut operations = BTreeSet::new();
+    for path in paths {
+        let text = file(path);
+        for (_, rest) in text.match_indices(".call(\"").map(|(at, opening)| text.split_at(at + opening.len()))
+        {
+            operations.insert(format!("iam:{}", rest.split('"').next().unwrap()));
+        }
+    }
+    operations
+}
+
+#[test]
+fn members_roles_are_granted_what_the_adapters_call() {
+    let granted = |role: &str| -> BTreeSet<String> {
+        let member = member(&[("Disabler", "present")]);
+        let policies = member.policies(role);
+        let statements = policies.iter().flat_map(|policy| policy["Statement"].as_array().unwrap());
+        let actions = statements.flat_map(|statement| statement["Action"].as_array().unwrap());
+        actions.map(|action| action.as_str().unwrap().to_owned()).collect()
+    };
+    let users = "crates/aws/src/users.rs";
+    let reading = called(&[users, "crates/aws/src/inventory.rs", "crates/aws/src/directory.rs"]);
+    assert!(reading.len() >= 6, "{reading:?}");
+    assert_eq!(granted("ReaderRole"), reading);
+    // Before and after the one call that changes anything the disabler lists the user's keys.
+    let mut disabling = called(&["crates/aws/src/disabler.rs"]);
+    disabling.insert("iam:ListAccessKeys".to_owned());
+    assert_eq!(granted("DisablerRole"), disabling);
+    // And the stories run with a reader who may do exactly this.
+    let world = file("tests/e2e/world.rs");
+    let may = world.split("READER_MAY: [&str; 6] = [").nth(1).unwrap().split(']').next().unwrap();
+    let may: BTreeSet<String> = may.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert_eq!(may, reading);
+}
+
+/// What the SDK's clients are asked for in our adapters, by the method, and the actions that allow it.
+const CLIENT_CALLS: [(&str, &[&str]); 11] = [
+    ("batch_get_item", &["dynamodb:BatchGetItem"]),
+    ("change_message_visibility", &["sqs:ChangeMessageVisibility"]),
+    ("delete_item", &["dynamodb:DeleteItem"]),
+    ("get_secret_value", &["secretsmanager:GetSecretValue"]),
+    ("list_accounts", &["organizations:ListAccounts"]),
+    ("put_item", &["dynamodb:PutItem"]),
+    ("query", &["dynamodb:Query"]),
+    ("scan", &["dynamodb:Scan"]),
+    ("send_message_batch", &["sqs:SendMessage"]),
+    // Ours put and delete; none only checks.
+    ("transact_write_items", &["dynamodb:PutItem", "dynamodb:DeleteItem"]),
+    ("update_item", &["dynamodb:UpdateItem"]),
+];
+/// What Lambda and the schedule call by these roles, and not our code; and the assuming of roles, which is no client's
+/// of ours but the SDK's.
+const NOT_OUR_CLIENTS: [&str; 7] = [
+    "lambda:InvokeFunction",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "sts:AssumeRole",
+];
+
+#[test]
+fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
+    let files = [
+        "crates/aws/src/accounts.rs",
+        "crates/aws/src/ledger/control.rs",
+        "crates/aws/src/ledger/decide.rs",
+        "crates/aws/src/ledger/mod.rs",
+        "crates/aws/src/queue.rs",
+        "crates/aws/src/secrets.rs",
+        "crates/watcher/src/handler.rs",
+    ];
+    let mut called = BTreeSet::new();
+    for path in files {
+        let text: String = file(path).split_whitespace().collect();
+        for rest in text.split("self.client.").skip(1) {
+            let method = rest.split('(').next().unwrap();
+            // A clone of the client is handed on, and asked for nothing itself.
+            if method != "clone" {
+                called.insert(method.to_owned());
+            }
+        }
+    }
+    let known: BTreeSet<String> = CLIENT_CALLS.iter().map(|(method, _)| (*method).to_owned()).collect();
+    assert_eq!(called, known);
+
+    let security = security();
+    let roles = security.ids("AWS::IAM::Role").into_iter().flat_map(|role| security.policies(role));
+    let people = security.ids("AWS::IAM::ManagedPolicy").into_iter();
+    let people = people.map(|id| security.properties(id)["PolicyDocument"].clone());
+    let mut granted = BTreeSet::new();
+    for statement in roles.chain(people).flat_map(|policy| policy["Statement"].as_array().unwrap().clone()) {
+        let one = json!([statement["Action"]]);
+        let actions = if statement["Action"].is_array() { &statement["Action"] } else { &one };
+        granted.extend(actions.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()));
+    }
+    let needed = CLIENT_CALLS.iter().flat_map(|(_, actions)| *actions).chain(&NOT_OUR_CLIENTS);
+    assert_eq!(granted, needed.map(|action| (*action).to_owned()).collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn a_session_narrowed_to_one_user_reaches_no_other() {
+    let member = member(&[("Disabler", "present")]);
+    let user = |name: &str| format!("arn:aws:iam::{PROD}:user/engineering/{name}");
+    // As `crates/aws/src/disabler.rs` narrows it, and proves so.
+    let session = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": ["iam:UpdateAccessKey", "iam:ListAccessKeys"], "Resource": user("alice"),
+    }]});
+    let cases = [
+        ("iam:UpdateAccessKey", user("alice"), true),
+        ("iam:ListAccessKeys", user("alice"), true),
+        ("iam:UpdateAccessKey", user("bruno"), false),
+        ("iam:DeleteAccessKey", user("alice"), false),
+        ("iam:UpdateAccessKey", format!("arn:aws:iam::{PROD}:user/alice"), false),
+    ];
+    let questions = cases.each_ref().map(|(action, resource, _)| {
+        let question = json!({
+            "principal": format!("arn:aws:sts::{PROD}:assumed-role/keytide-disabler/a-session"),
+            "account": PROD, "action": action, "resource": resource, "session": session,
+            "policies": member.policies("DisablerRole"),
+        });
+        (format!("{action} of {resource}"), question)
+    });
+    for ((action, resource, allowed), answer) in cases.iter().zip(permissions(&questions)) {
+        assert_eq!(answer == "Allowed", *allowed, "{action} of {resource}: {answer}");
+    }
+}
+
+/// The ledger's partitions, and who may write each: the two functions, and people by right.
+const PARTITIONS: [(&str, &[&str]); 16] = [
+    ("KEY#111122223333#AKIATIDEWATERALICE01", &["WatcherRole", "SweeperRole", "ExemptPolicy"]),
+    ("USER#111122223333#alice", &["WatcherRole", "SweeperRole"]),
+    ("ACCOUNT#111122223333", &["WatcherRole", "SweeperRole", "ApprovePolicy"]),
+    ("STRAY#e-1", &["WatcherRole", "SweeperRole"]),
+    ("RATE#111122223333", &["WatcherRole", "SweeperRole"]),
+    ("ORGANIZATION", &["SweeperRole", "HaltPolicy", "PolicyPolicy"]),
+    ("SWEEP#111122223333", &["SweeperRole"]),
+    ("RUN", &["SweeperRole"]),
+    ("RUN#2026-06-02", &["SweeperRole"]),
+    ("CAP", &["SweeperRole"]),
+    ("CAP#111122223333", &["SweeperRole"]),
+    ("EXEMPTION#111122223333", &["ExemptPolicy"]),
+    ("APPROVAL#111122223333", &["ApprovePolicy"]),
+    ("HALT", &["HaltPolicy"]),
+    ("POLICY", &["PolicyPolicy"]),
+    ("RESTORED", &[]),
+];
+/// What begins a sort key in the ledger, and so is no partition.
+const SORTS: [&str; 10] =
+    ["KEY", "EVENT", "OUT", "MINUTE", "RECORD", "DATE", "CURRENT", "APPLIED", "DONE", "HALT"];
+
+#[test]
+fn who_may_write_which_part_of_the_ledger() {
+    let security = security();
+    let table = security.arn("Ledger");
+    let writers = [
+        "WatcherRole",
+        "SweeperRole",
+        "HaltPolicy",
+        "ApprovePolicy",
+        "ExemptPolicy",
+        "PolicyPolicy",
+        "LookPolicy",
+    ];
+    let mut questions = Vec::new();
+    let mut expected = Vec::new();
+    for writer in writers {
+        let policies = if writer.ends_with("Role") {
+            security.policies(writer)
+        } else {
+            vec![security.properties(writer)["PolicyDocument"].clone()]
+        };
+        for (partition, by) in PARTITIONS {
+            let question = json!({
+                "principal": format!("arn:aws:sts::{SECURITY}:assumed-role/{writer}/a-session"),
+                "account": SECURITY, "action": "dynamodb:PutItem", "resource": table, "policies": policies,
+                "context": {"dynamodb:LeadingKeys": [partition]},
+            });
+            questions.push((format!("{writer} {partition}"), question));
+            expected.push(by.contains(&writer));
+        }
+    }
+    let answers = permissions(&questions);
+    for (((name, _), answer), allowed) in questions.iter().zip(answers).zip(expected) {
+        assert_eq!(answer == "Allowed", allowed, "{name}: {answer}");
+    }
+}
+
+#[test]
+fn no_partition_of_the_code_is_left_out() {
+    let known: BTreeSet<&str> =
+        PARTITIONS.iter().map(|(partition, _)| partition.split('#').next().unwrap()).chain(SORTS).collect();
+    let mut found = BTreeSet::new();
+    for name in ["items", "control", "decide"] {
+        let text = file(&format!("crates/aws/src/ledger/{name}.rs"));
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for quoted in code.split('"').skip(1).step_by(2) {
+            let word: String = quoted.chars().take_while(char::is_ascii_uppercase).collect();
+            let rest = &quoted[word.len()..];
+            if word.len() > 1 && (rest.is_empty() || rest.starts_with('#')) {
+                assert!(known.contains(word.as_str()), "{quoted:?} of {name}.rs: who may write it?");
+                found.insert(word);
+            }
+        }
+    }
+    for partition in PARTITIONS.iter().map(|(partition, _)| partition.split('#').next().unwrap()) {
+        assert!(found.contains(partition), "{partition} is in no code");
+    }
+}

@@ -1,0 +1,489 @@
+//! What the templates say twice, because the code says it too: names, numbers and lists are compared with the code's own.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use keytide_core::{
+    alert::OwnRoles,
+    cloudtrail::{self, Outcome},
+};
+use quamina::Quamina;
+use serde_json::{Value, json};
+
+use super::{
+    file,
+    template::{Deployed, member, organization, security, spoilt},
+};
+use crate::counterparts::{matches_by_moto, templates_in_long_form};
+
+/// The texts in double quotes of a source file, its tests and its comments aside.
+fn quoted(path: &str) -> Vec<String> {
+    let text = file(path);
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_table_is_the_one_that_the_ledger_is_made_of() {
+    the_table(&security());
+}
+
+fn the_table(deployed: &Deployed) {
+    let definition: Value = serde_json::from_str(&file("infra/ledger-table.json")).unwrap();
+    let table = deployed.properties("Ledger");
+    for (name, defined) in definition.as_object().unwrap() {
+        assert_eq!(&table[name], defined, "{name}");
+    }
+    let own: BTreeSet<&str> = table.as_object().unwrap().keys().map(String::as_str).collect();
+    let defined: BTreeSet<&str> = definition.as_object().unwrap().keys().map(String::as_str).collect();
+    let deployed =
+        ["DeletionProtectionEnabled", "PointInTimeRecoverySpecification", "SSESpecification", "TableName"];
+    assert_eq!(
+        own.difference(&defined).copied().collect::<Vec<_>>(),
+        deployed,
+        "what only a deployed table has"
+    );
+}
+
+/// What the code reads of its environment: all of it, and what it refuses to start without.
+fn environment(config: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let settings = "crates/function/src/settings.rs";
+    let all = [settings, config].into_iter().flat_map(quoted).filter(|text| text.starts_with("KEYTIDE_"));
+    let code = file(settings);
+    let code = code.split("#[cfg(test)]").next().unwrap();
+    let required =
+        code.split("env.required(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    (all.collect(), required.filter(|name| name.starts_with("KEYTIDE_")).collect())
+}
+
+#[test]
+fn each_function_is_told_what_it_reads_and_nothing_else() {
+    the_environment(&security());
+}
+
+fn the_environment(deployed: &Deployed) {
+    // A token has no place there; Slack is elsewhere in tests alone; and two seconds are right for everybody.
+    let left_out = ["KEYTIDE_SLACK_TOKEN", "KEYTIDE_SLACK_URL", "KEYTIDE_OWNER_LOOKUP_MS"];
+    for (function, config) in
+        [("Watcher", "crates/watcher/src/config.rs"), ("Sweeper", "crates/sweeper/src/config.rs")]
+    {
+        let variables = deployed.properties(function)["Environment"]["Variables"].clone();
+        let told: BTreeSet<String> = variables.as_object().unwrap().keys().cloned().collect();
+        let (all, required) = environment(config);
+        assert_eq!(required.len(), 5, "{required:?}");
+        assert!(required.is_subset(&told), "{function} starts only with {required:?}");
+        let read: BTreeSet<String> =
+            all.into_iter().filter(|name| !left_out.contains(&name.as_str())).collect();
+        assert_eq!(told, read, "{function}");
+    }
+}
+
+#[test]
+fn each_function_is_told_its_own_queue_and_the_roles_by_their_names() {
+    let security = security();
+    let variable = |function: &str, name: &str| {
+        security.properties(function)["Environment"]["Variables"][name].as_str().unwrap().to_owned()
+    };
+    assert!(variable("Watcher", "KEYTIDE_QUEUE_URL").ends_with("/keytide-events"));
+    assert!(variable("Sweeper", "KEYTIDE_QUEUE_URL").ends_with("/keytide-accounts"));
+    let member = member(&[("Disabler", "present")]);
+    let defaults = OwnRoles::default();
+    for function in ["Watcher", "Sweeper"] {
+        assert_eq!(variable(function, "KEYTIDE_READER_ROLE"), member.name("ReaderRole"));
+        assert_eq!(variable(function, "KEYTIDE_DISABLER_ROLE"), member.name("DisablerRole"));
+        // By hand nobody has to name the roles of an installation that has the usual prefix.
+        assert_eq!(variable(function, "KEYTIDE_READER_ROLE"), defaults.reader);
+        assert_eq!(variable(function, "KEYTIDE_DISABLER_ROLE"), defaults.disabler);
+        assert_eq!(variable(function, "KEYTIDE_TABLE"), security.name("Ledger"));
+    }
+}
+
+#[test]
+fn the_accounts_name_each_other_rightly() {
+    the_names(&member(&[("Disabler", "present")]));
+}
+
+fn the_names(member: &Deployed) {
+    let security = security();
+    let trusted = |role: &str| {
+        let trust = member.properties(role)["AssumeRolePolicyDocument"].clone();
+        trust["Statement"][0]["Condition"]["ArnEquals"]["aws:PrincipalArn"].clone()
+    };
+    assert_eq!(trusted("ReaderRole"), json!([security.arn("WatcherRole"), security.arn("SweeperRole")]));
+    assert_eq!(trusted("DisablerRole"), json!(security.arn("SweeperRole")));
+    for rule in member.ids("AWS::Events::Rule") {
+        assert_eq!(member.properties(rule)["Targets"][0]["Arn"], json!(security.arn("EventBus")), "{rule}");
+    }
+    let admitted = security.properties("EventBusPolicy")["Statement"]["Condition"]["ArnLike"].clone();
+    let forwarder = member.arn("ForwarderRole").replace("111122223333", "*");
+    assert_eq!(admitted["aws:PrincipalArn"], json!(forwarder));
+    // The service control policy protects what the template makes, by the usual prefix.
+    let scp = file("infra/policies/scp-protect-keytide.json");
+    for name in ["ReaderRole", "DisablerRole", "ForwarderRole", "ForwardKeyEvents", "ForwardOwnRoleEvents"] {
+        assert!(scp.contains(&format!("/{}\"", member.name(name))), "{name}");
+    }
+}
+
+#[test]
+fn without_the_parameter_there_is_no_disabler() {
+    assert_eq!(member(&[]).ids("AWS::IAM::Role"), ["ForwarderRole", "ReaderRole"]);
+}
+
+#[test]
+fn the_organization_gives_each_account_what_its_template_asks_for() {
+    let given = |parameters: &Value| -> BTreeSet<String> {
+        let each = parameters.as_array().unwrap().iter();
+        each.map(|parameter| parameter["ParameterKey"].as_str().unwrap().to_owned()).collect()
+    };
+    let asked = templates_in_long_form(&[("member".to_owned(), json!(file("infra/member-account.yaml")))]);
+    let asked: BTreeSet<String> = asked[0]["Parameters"].as_object().unwrap().keys().cloned().collect();
+    let enforced = organization(&[("EnforcedAccountIds", "111122223333,444455556666")]);
+    let stack_set = enforced.properties("MemberAccounts");
+    assert_eq!(given(&stack_set["Parameters"]), asked);
+    let management: BTreeSet<String> =
+        enforced.properties("ManagementAccount")["Parameters"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(management, asked);
+
+    // Whom nobody listed as enforced has no disabler: neither the others nor an account that joins.
+    let disabler = |parameters: &Value| {
+        let parameters = parameters.as_array().unwrap();
+        let of = parameters.iter().find(|parameter| parameter["ParameterKey"] == "Disabler").unwrap();
+        of["ParameterValue"].clone()
+    };
+    assert_eq!(disabler(&stack_set["Parameters"]), "absent");
+    let groups = stack_set["StackInstancesGroup"].as_array().unwrap();
+    let accounts = json!(["111122223333", "444455556666"]);
+    let target = |group: usize| &groups[group]["DeploymentTargets"];
+    assert_eq!((&target(0)["AccountFilterType"], &target(0)["Accounts"]), (&json!("DIFFERENCE"), &accounts));
+    assert_eq!(
+        (&target(1)["AccountFilterType"], &target(1)["Accounts"]),
+        (&json!("INTERSECTION"), &accounts)
+    );
+    assert_eq!(groups[0].get("ParameterOverrides"), None);
+    assert_eq!(disabler(&groups[1]["ParameterOverrides"]), "present");
+
+    let nobody = organization(&[("CallAs", "DELEGATED_ADMIN")]);
+    let groups = nobody.properties("MemberAccounts")["StackInstancesGroup"].clone();
+    assert_eq!(
+        groups,
+        json!([{"Regions": ["us-east-1"], "DeploymentTargets": {"OrganizationalUnitIds": ["r-tide"]}}])
+    );
+    assert!(nobody.ids("AWS::CloudFormation::Stack").is_empty(), "from there it cannot be reached");
+}
+
+/// The metrics that the code counts, by name.
+fn counted() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in ["crates/watcher/src/observe.rs", "crates/sweeper/src/observe.rs"] {
+        let texts = quoted(path);
+        for pair in texts.windows(2) {
+            if let [name, unit] = pair
+                && ["Count", "Seconds", "None"].contains(&unit.as_str())
+            {
+                names.insert(name.clone());
+            }
+        }
+    }
+    // Those that have a dimension: their names stand beside it, and their unit further down.
+    names.extend(["Events", "Failures"].map(str::to_owned));
+    names
+}
+
+#[test]
+fn alarms_and_dashboard_name_metrics_that_the_code_counts() {
+    the_metrics(&security());
+}
+
+fn the_metrics(deployed: &Deployed) {
+    let counted = counted();
+    assert!(quoted("crates/function/src/metrics.rs").contains(&"Keytide".to_owned()), "the namespace");
+    let mut alarmed = BTreeSet::new();
+    for alarm in deployed.ids("AWS::CloudWatch::Alarm") {
+        let properties = deployed.properties(alarm);
+        if properties["Namespace"] == "Keytide" {
+            assert_eq!(properties.get("Dimensions"), None, "{alarm}: what it names has none");
+            alarmed.insert(properties["MetricName"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(alarmed.len() >= 7, "{alarmed:?}");
+    let dashboard = deployed.properties("Dashboard")["DashboardBody"].as_str().unwrap().to_owned();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let mut drawn = BTreeSet::new();
+    for widget in dashboard["widgets"].as_array().unwrap() {
+        let mut namespace = "";
+        for metric in widget["properties"]["metrics"].as_array().unwrap() {
+            let (first, second) = (metric[0].as_str().unwrap(), metric[1].as_str());
+            namespace = if first.starts_with('.') { namespace } else { first };
+            if namespace == "Keytide" && first != "..." {
+                drawn.insert(second.unwrap().to_owned());
+            }
+        }
+    }
+    assert!(drawn.len() >= 10, "{drawn:?}");
+    for name in alarmed.union(&drawn) {
+        assert!(counted.contains(name), "{name} is counted nowhere; counted is {counted:?}");
+    }
+}
+
+#[test]
+fn the_query_of_failures_leaves_out_what_the_watcher_calls_passing() {
+    the_query(&security());
+}
+
+fn the_query(deployed: &Deployed) {
+    let query = deployed.properties("EventsFailing")["Metrics"][0]["Expression"].as_str().unwrap().to_owned();
+    assert!(query.starts_with("SELECT SUM(Failures) FROM SCHEMA(\"Keytide\", Cause) WHERE"), "{query}");
+    let observe = file("crates/watcher/src/observe.rs");
+    assert!(observe.contains("(\"Failures\", \"Cause\", causes)"), "so the code counts them");
+    let passing = observe.split("const PASSING").nth(1).unwrap().split('[').nth(2).unwrap();
+    let passing: BTreeSet<&str> = passing.split(']').next().unwrap().split('"').skip(1).step_by(2).collect();
+    let left_out: BTreeSet<&str> =
+        query.split("Cause != '").skip(1).map(|rest| rest.split('\'').next().unwrap()).collect();
+    assert_eq!(left_out, passing);
+}
+
+#[test]
+fn the_schedule_says_what_the_sweeper_understands_twice_on_one_date() {
+    the_schedule(&security());
+}
+
+fn the_schedule(deployed: &Deployed) {
+    let schedule = deployed.properties("Schedule");
+    assert_eq!(schedule["Target"]["Input"], r#"{"keytide":"begin"}"#);
+    assert!(
+        file("crates/sweeper/src/records.rs").contains(r#"json!({"keytide": "begin"})), Ok(Asked::Begin)"#)
+    );
+    let expression = schedule["ScheduleExpression"].as_str().unwrap();
+    let hours = expression.strip_prefix("cron(0 ").unwrap().strip_suffix(" * * ? *)").unwrap();
+    let hours: Vec<u32> = hours.split(',').map(|hour| hour.parse().unwrap()).collect();
+    assert_eq!(hours.len(), 2);
+    assert_eq!(hours[1] - hours[0], 3, "as crates/sweeper/src/main.rs has it");
+}
+
+#[test]
+fn queues_outlast_the_functions_that_work_on_them() {
+    the_queues(&security());
+}
+
+fn the_queues(deployed: &Deployed) {
+    let number =
+        |id: &str, path: &str| deployed.properties(id).pointer(path).and_then(Value::as_u64).unwrap();
+    for (queue, function, source) in
+        [("Events", "Watcher", "WatcherEvents"), ("AccountsToSweep", "Sweeper", "SweeperAccounts")]
+    {
+        assert!(number(queue, "/VisibilityTimeout") > number(function, "/Timeout"), "{queue}");
+        assert_eq!(deployed.properties(source)["EventSourceArn"], json!(deployed.arn(queue)));
+        // What is given up at the end of its tries still has a week in the dead letters, which count from its birth.
+        let longest = number(queue, "/RedrivePolicy/maxReceiveCount") * 18 * 60;
+        assert!(longest + 7 * 86_400 < 1_209_600, "{queue}: given up after {longest} s");
+    }
+    assert_eq!(
+        number("Events", "/VisibilityTimeout"),
+        6 * number("Watcher", "/Timeout"),
+        "as Lambda wants it"
+    );
+    // A new AWS account runs ten at once, and one is for what begins a run.
+    let at_once =
+        ["WatcherEvents", "SweeperAccounts"].map(|id| number(id, "/ScalingConfig/MaximumConcurrency"));
+    assert!(at_once.iter().sum::<u64>() < 10, "{at_once:?}");
+    // What `crates/sweeper/src/main.rs` asks for.
+    assert_eq!(number("Sweeper", "/Timeout"), 15 * 60);
+    assert_eq!(number("AccountsToSweep", "/VisibilityTimeout"), 20 * 60);
+    assert_eq!(number("AccountsToSweep", "/RedrivePolicy/maxReceiveCount"), 20);
+    assert_eq!(number("SweeperAccounts", "/BatchSize"), 1);
+}
+
+/// The calls that core reads, as it names them.
+fn watched() -> BTreeSet<String> {
+    let text = file("crates/core/src/cloudtrail/read.rs");
+    let named = text.split("fn named(event_name").nth(1).unwrap().split("_ => return None").next().unwrap();
+    named.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Whether patterns match events, by two matchers that others wrote and that have to agree.
+fn matches(questions: &[(String, Value)]) -> Vec<Value> {
+    let answers = matches_by_moto(questions);
+    for ((name, question), answer) in questions.iter().zip(&answers) {
+        let mut quamina = Quamina::new();
+        quamina.add_pattern((), &question["pattern"].to_string()).unwrap();
+        let found = quamina.matches_for_event(question["event"].to_string().as_bytes()).unwrap();
+        assert_eq!(json!(!found.is_empty()), *answer, "{name}: quamina, and moto");
+    }
+    answers
+}
+
+fn pattern(deployed: &Deployed, rule: &str) -> Value {
+    deployed.properties(rule)["EventPattern"].clone()
+}
+
+#[test]
+fn the_rules_forward_the_calls_that_core_reads() {
+    the_calls_forwarded(&member(&[]));
+}
+
+fn the_calls_forwarded(deployed: &Deployed) {
+    let named = |list: &Value| -> BTreeSet<String> { texts(list).into_iter().map(str::to_owned).collect() };
+    let watched = watched();
+    assert!(watched.len() >= 7, "{watched:?}");
+    let key_events = pattern(deployed, "ForwardKeyEvents");
+    assert_eq!(named(&key_events["detail"]["eventName"]), watched);
+    let own_roles = pattern(deployed, "ForwardOwnRoleEvents");
+    assert_eq!(named(&own_roles["detail"]["eventName"][0]["anything-but"]), watched);
+    let roles = OwnRoles::default();
+    let issuers = &own_roles["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"];
+    assert_eq!(issuers, &json!([roles.reader, roles.disabler]));
+}
+
+#[test]
+fn every_sample_event_takes_the_way_that_core_would_have_it_take() {
+    let (member, security) = (member(&[]), security());
+    let rules = [
+        ("keys", pattern(&member, "ForwardKeyEvents")),
+        ("own roles", pattern(&member, "ForwardOwnRoleEvents")),
+        ("in", pattern(&security, "KeyEventsRule")),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/cloudtrail");
+    let mut questions = Vec::new();
+    let mut expected = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read(&path).unwrap();
+        let Ok(event) = serde_json::from_slice::<Value>(&text) else { continue };
+        // A bare record of a log file comes over no rule.
+        if event.get("detail-type").is_none() || event.get("source").is_none() {
+            continue;
+        }
+        let is_ours = match cloudtrail::read(&text) {
+            Outcome::Key(_) | Outcome::Failed(_) | Outcome::Owner(_) => true,
+            Outcome::NotOurs(_) => false,
+            // It may be so for what a rule asks for.
+            Outcome::Unreadable(_) => continue,
+        };
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for (rule, pattern) in &rules {
+            questions.push((format!("{rule}: {name}"), json!({"pattern": pattern, "event": event})));
+        }
+        expected.push((name, is_ours));
+    }
+    assert!(expected.iter().filter(|(_, is_ours)| *is_ours).count() >= 20, "{}", expected.len());
+    assert!(expected.iter().any(|(_, is_ours)| !is_ours));
+    let answers = matches(&questions);
+    for ((name, is_ours), answers) in expected.iter().zip(answers.chunks(rules.len())) {
+        assert_eq!(answers[0], json!(is_ours), "{name}: forwarded as an event of keys");
+        assert_eq!(answers[1], json!(false), "{name}: forwarded as a call of our own roles");
+        assert!(!is_ours || answers[2] == json!(true), "{name}: let in");
+    }
+}
+
+#[test]
+fn a_call_by_our_own_role_that_keytide_never_makes_is_forwarded() {
+    let member = member(&[]);
+    let call = |name: &str, role: &str| {
+        json!({
+            "source": "aws.iam", "detail-type": "AWS API Call via CloudTrail",
+            "detail": {
+                "eventSource": "iam.amazonaws.com", "eventName": name,
+                "userIdentity": {
+                    "type": "AssumedRole", "sessionContext": {"sessionIssuer": {"type": "Role", "userName": role}},
+                },
+            },
+        })
+    };
+    let cases = [
+        ("AttachUserPolicy", "keytide-disabler", [false, true]),
+        ("CreateUser", "keytide-reader", [false, true]),
+        ("UpdateAccessKey", "keytide-disabler", [true, false]),
+        ("AttachUserPolicy", "administrator", [false, false]),
+    ];
+    let rules = ["ForwardKeyEvents", "ForwardOwnRoleEvents"];
+    let mut questions = Vec::new();
+    for (name, role, _) in cases {
+        for rule in rules {
+            let question = json!({"pattern": pattern(&member, rule), "event": call(name, role)});
+            questions.push((format!("{rule}: {name} by {role}"), question));
+        }
+    }
+    let answers = matches(&questions);
+    let expected: Vec<Value> = cases.iter().flat_map(|(.., expected)| expected.map(|is| json!(is))).collect();
+    assert_eq!(answers, expected);
+}
+
+#[test]
+fn the_slack_app_asks_for_the_scopes_that_the_calls_need() {
+    // Slack's reference of each method.
+    let needed = [("chat.postMessage", "chat:write"), ("conversations.open", "im:write")];
+    let called: BTreeSet<String> = quoted("crates/slack/src/client.rs")
+        .into_iter()
+        .filter(|text| {
+            text.split_once('.').is_some_and(|(family, method)| {
+                let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic());
+                is_word(family) && is_word(method)
+            })
+        })
+        .collect();
+    assert_eq!(called.iter().map(String::as_str).collect::<Vec<_>>(), needed.map(|(method, _)| method));
+    let manifest = file("infra/slack-app.yaml");
+    let scopes = manifest.split("    bot:\n").nth(1).unwrap().split("settings:").next().unwrap();
+    let scopes: Vec<&str> = scopes.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
+    assert_eq!(scopes, needed.map(|(_, scope)| scope));
+    // emulate holds tokens to their scopes: the messages are judged with these, and what reads them back.
+    let serve = file("tests/counterparts/serve_slack.mjs");
+    let seeded = serve.split("token, type: \"bot\"").nth(1).unwrap().split("scopes: [").nth(1).unwrap();
+    let seeded = seeded.split(']').next().unwrap().split('"').skip(1).step_by(2);
+    let beyond: Vec<&str> = seeded.filter(|scope| !scope.ends_with(":history")).collect();
+    assert_eq!(beyond, scopes);
+}
+
+#[test]
+fn each_tie_finds_what_is_sown_for_it() {
+    type Tie = fn(&Deployed);
+    let (security, member) = ("security-account.yaml", "member-account.yaml");
+    let cases: [(Tie, &str, &str, &str); 18] = [
+        (the_table, security, "[account, key_id, holder,", "[account, holder,"),
+        (the_table, security, "AttributeName: expires_at", "AttributeName: expires"),
+        (
+            the_table,
+            security,
+            "{AttributeName: created_at, KeyType: RANGE}",
+            "{AttributeName: sk, KeyType: RANGE}",
+        ),
+        (the_environment, security, "          KEYTIDE_EXTERNAL_ID: !Ref ExternalId\n", ""),
+        (the_environment, security, "KEYTIDE_FAILED_ATTEMPTS", "KEYTIDE_FAILED_ATTEMPT"),
+        (the_environment, security, "          KEYTIDE_EXCLUDE_ACCOUNTS: !Ref ExcludeAccounts\n", ""),
+        (the_metrics, security, "MetricName: KeysUnheard", "MetricName: KeysNotHeard"),
+        (the_metrics, security, "[\".\", \"EarlyAlerts\"]", "[\".\", \"EarlyAlert\"]"),
+        (the_query, security, " AND Cause != 'no-time-left'", ""),
+        (the_schedule, security, "{\"keytide\":\"begin\"}'", "{\"keytide\":\"start\"}'"),
+        (the_schedule, security, "Default: \"6,9\"", "Default: \"6,7\""),
+        (the_queues, security, "Timeout: 900", "Timeout: 1200"),
+        (the_queues, security, "MaximumConcurrency: 3", "MaximumConcurrency: 30"),
+        (the_queues, security, "maxReceiveCount: 300", "maxReceiveCount: 1000"),
+        (the_calls_forwarded, member, "UpdateUser, DeleteUser]", "UpdateUser]"),
+        (
+            the_calls_forwarded,
+            member,
+            "userName: [!Sub \"${Prefix}-reader\"",
+            "userName: [!Sub \"${Prefix}-watcher\"",
+        ),
+        (the_names, member, ":role/${Prefix}-sweeper", ":role/${Prefix}-sweep"),
+        (the_names, member, "RoleName: !Sub \"${Prefix}-forwarder\"", "RoleName: !Sub \"${Prefix}-forward\""),
+    ];
+    let defects = cases.map(|(_, template, good, bad)| (template, good, bad));
+    for ((tie, _, good, bad), spoilt) in cases.into_iter().zip(spoilt(&defects)) {
+        let caught = catch_unwind(AssertUnwindSafe(|| tie(&spoilt))).is_err();
+        assert!(caught, "{bad:?} in place of {good:?} was not seen");
+    }
+}
