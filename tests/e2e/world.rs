@@ -101,7 +101,7 @@ impl World {
     /// newer one may have done.
     pub(crate) async fn apply_policy(&self, text: &str, at: Timestamp) {
         let hash = Policy::parse(text).map_or_else(|_| "none".to_owned(), |policy| policy.hash().to_owned());
-        put_in_force(&self.ledger(), text, &hash, at, |message| message).await;
+        put_in_force(&self.ledger(), text, &hash, at, Delivery::clone).await;
     }
 
     /// The same, long since told.
@@ -314,13 +314,13 @@ pub(crate) async fn put_in_force(
     text: &str,
     hash: &str,
     at: Timestamp,
-    told: impl Fn(Delivery) -> Delivery,
+    told: impl Fn(&Delivery) -> Delivery,
 ) {
     let author = "arn:aws:sts::999988887777:assumed-role/security/vera".to_owned();
     let what = Decided::PolicyApplied { old_hash: None, new_hash: hash.to_owned(), changes: Vec::new() };
     let decision = Decision { author: author.clone(), at, what };
     let id = decision.fact_id();
-    let message = told(for_decision(&id, &decision).deliveries(&id, at).remove(0));
+    let message = told(&for_decision(&id, &decision).deliveries(&id, at).remove(0));
     let fact = Fact::new(id, at, FactBody::Decided { decision: Box::new(decision) });
     let policy = PolicyInForce { text: text.to_owned(), hash: hash.to_owned(), author, at };
     for _ in 0..100 {
@@ -335,7 +335,7 @@ pub(crate) async fn put_in_force(
 }
 
 /// A message that was sent as it came to be.
-pub(crate) fn told(message: Delivery) -> Delivery {
+pub(crate) fn told(message: &Delivery) -> Delivery {
     let at = message.created_at;
     let claimed = message.claim("vera", at, SignedDuration::from_mins(1)).unwrap();
     let receipt = Receipt { channel: CHANNEL.to_owned(), ts: "1780000000.000002".to_owned(), note: None };

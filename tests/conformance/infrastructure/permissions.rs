@@ -77,7 +77,7 @@ fn each_role_may_do_what_its_code_calls_and_nothing_else() {
         "secretsmanager:GetSecretValue",
         "sts:AssumeRole",
     ];
-    let watcher = [&queue[..], &both].concat();
+    let watcher = [&queue[..], &both, &["dynamodb:ConditionCheckItem"]].concat();
     let sweeper = [&queue[..], &both, &["organizations:ListAccounts", "sqs:SendMessage"]].concat();
     let reader = [
         "iam:GenerateCredentialReport",
@@ -173,8 +173,7 @@ const CLIENT_CALLS: [(&str, &[&str]); 11] = [
     ("query", &["dynamodb:Query"]),
     ("scan", &["dynamodb:Scan"]),
     ("send_message_batch", &["sqs:SendMessage"]),
-    // Ours put and delete; none only checks.
-    ("transact_write_items", &["dynamodb:PutItem", "dynamodb:DeleteItem"]),
+    ("transact_write_items", &["dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"]),
     ("update_item", &["dynamodb:UpdateItem"]),
 ];
 /// What Lambda and the schedule call by these roles, and not our code; and the assuming of roles, which is no client's
@@ -196,6 +195,7 @@ fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
         "crates/aws/src/ledger/control.rs",
         "crates/aws/src/ledger/decide.rs",
         "crates/aws/src/ledger/mod.rs",
+        "crates/aws/src/ledger/renames.rs",
         "crates/aws/src/queue.rs",
         "crates/aws/src/secrets.rs",
         "crates/watcher/src/handler.rs",

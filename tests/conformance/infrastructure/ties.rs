@@ -107,6 +107,9 @@ fn each_function_is_told_its_own_queue_and_the_roles_by_their_names() {
         // By hand nobody has to name the roles of an installation that has the usual prefix.
         assert_eq!(variable(function, "KEYTIDE_READER_ROLE"), defaults.reader);
         assert_eq!(variable(function, "KEYTIDE_DISABLER_ROLE"), defaults.disabler);
+        let functions = [security.name("WatcherRole"), security.name("SweeperRole")];
+        assert_eq!(variable(function, "KEYTIDE_FUNCTION_ROLES"), functions.join(","));
+        assert_eq!(defaults.functions, functions);
         assert_eq!(variable(function, "KEYTIDE_TABLE"), security.name("Ledger"));
     }
 }
