@@ -109,6 +109,19 @@ async fn a_key_of_root_that_no_event_told_of_is_critical_once() {
     assert_eq!(texts.iter().filter(|text| text.starts_with("CRITICAL")).count(), 1, "{texts:?}");
 }
 
+/// No event comes of any of it: what happens for the second time is news as it was the first time.
+#[tokio::test(start_paused = true)]
+async fn a_user_renamed_to_and_fro_is_followed_each_time() {
+    let tide = Tide::new("notify").await;
+    tide.run().await.unwrap();
+    for (from, to) in [("alice", "al"), ("al", "alice"), ("alice", "al"), ("al", "alice")] {
+        tide.world.aws.iam().rename_user(PROD, from, to).unwrap();
+        tide.days(1).await;
+        let key = tide.world.story_of(KEY).await.key.unwrap().value;
+        assert_eq!(key.holder.subject.user(), Some(to));
+    }
+}
+
 /// The first sweep's report was made before the key was: no summary told of it.
 #[tokio::test(start_paused = true)]
 async fn a_key_of_root_that_the_first_report_is_too_old_for_is_told_of() {

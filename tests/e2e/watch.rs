@@ -352,6 +352,62 @@ async fn an_early_alert_of_a_break_glass_user_is_critical() {
     assert!(texts.len() == 1 && texts[0].contains("CRITICAL"), "{texts:?}");
 }
 
+/// The policy was read a moment ago, and now the ledger does not even answer.
+#[tokio::test(start_paused = true)]
+async fn an_early_alert_is_judged_by_the_policy_at_hand() {
+    let world = World::new().await;
+    world.apply_policy(ALICE_IS_BREAK_GLASS, world.now()).await;
+    let watch = world.watch();
+    let receive = async |event: serde_json::Value| {
+        let json = event.to_string();
+        watch.event(&Incoming { json: json.as_bytes(), received: 1 }, &world.invocation()).await
+    };
+    receive(created()).await.unwrap();
+    world.aws.faults().plan(|call| (call.service == Service::DynamoDb).then_some(Fault::TimeoutBefore));
+    receive(deactivated()).await.unwrap_err();
+    let texts = world.channel_texts();
+    assert!(texts.len() == 2 && texts[1].contains("CRITICAL"), "{texts:?}");
+}
+
+/// The index by which a rename finds the keys lags: the key's own event, coming again, finds the rename.
+#[tokio::test(start_paused = true)]
+async fn a_rename_that_missed_the_key_is_followed_when_its_event_comes_again() {
+    let world = World::new().await;
+    world.aws.iam().rename_user(PROD, "alice", "alice.adler").unwrap();
+    world.aws.set_index_lag(Some(100)).unwrap();
+    assert!(world.receive(&created(), 1).await.unwrap().is_err(), "nobody is called alice any more");
+    world.receive(&renamed("alice", "alice.adler"), 1).await.unwrap().unwrap();
+    let holder = async || world.story_of(KEY).await.key.unwrap().value.holder.subject;
+    assert_eq!(holder().await, Subject::User("alice".to_owned()), "it was missed");
+    world.receive(&created(), 2).await.unwrap().unwrap();
+    assert_eq!(holder().await, Subject::User("alice.adler".to_owned()));
+    assert_eq!(world.owner_texts().len(), 1);
+}
+
+/// Somebody else has taken the name meanwhile, and made a key.
+#[tokio::test(start_paused = true)]
+async fn a_rename_leaves_a_namesakes_key_alone() {
+    let world = World::new().await;
+    world.receive(&created(), 1).await.unwrap().unwrap();
+    let iam = world.aws.iam();
+    iam.rename_user(PROD, "alice", "alice.adler").unwrap();
+    iam.add_user(PROD, "alice", "/", &[("slack-id", "U0BRUNO002")]).unwrap();
+    let second = "AKIATIDEWATERALICE88";
+    let at = "2026-05-04T09:12:39Z";
+    iam.add_access_key(PROD, "alice", second, at.parse().unwrap(), KeyStatus::Active).unwrap();
+    let made = event("CreateAccessKey", "e-second", at, second, "alice", "Active");
+    let _ = world.receive(&made, 1).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let _ = world.receive(&renamed("alice", "alice.adler"), 1).await.unwrap();
+    let owner = async |key_id| {
+        let key = world.story_of(key_id).await.key.unwrap().value;
+        let slack_id = key.owner.as_ref().unwrap().tags.slack_id().unwrap().as_str().to_owned();
+        (key.holder.subject.user().unwrap().to_owned(), slack_id)
+    };
+    assert_eq!(owner(KEY).await, ("alice.adler".to_owned(), ALICE.to_owned()));
+    assert_eq!(owner(second).await, ("alice".to_owned(), "U0BRUNO002".to_owned()));
+}
+
 /// Told before the keys are brought up to date, which may take another try.
 #[tokio::test(start_paused = true)]
 async fn a_change_of_tags_is_told_though_the_keys_cannot_follow() {

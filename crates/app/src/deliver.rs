@@ -126,6 +126,9 @@ pub enum Cause {
     /// The owner could not be looked up.
     #[error("the owner could not be looked up: {0}")]
     Directory(String),
+    /// IAM knows no such user (yet, or any more).
+    #[error("IAM shows no such user, who may still appear, or whose rename may still be told of")]
+    NoSuchUser,
     /// Too many alerts of one account in this minute: held to be joined.
     #[error("held back to be joined with others of this account")]
     HeldToJoin,
@@ -146,6 +149,7 @@ impl Cause {
                 ErrorClass::OurFault => "slack-refused-message",
             },
             Self::Directory(_) => "directory",
+            Self::NoSuchUser => "no-such-user",
             Self::HeldToJoin => "held-to-join",
         }
     }
@@ -404,7 +408,7 @@ impl<P: Post> Deliver<P> {
             OwnerReport::NoUser => return given_up("there is no user to tell; the channel was told"),
             // IAM is seconds behind itself, and of a user who was renamed the event is minutes away at times.
             OwnerReport::NotFound if may_appear => {
-                return unsent(Cause::Directory("there is no such user (yet)".to_owned()));
+                return unsent(Cause::NoSuchUser);
             }
             OwnerReport::NotFound => {
                 return given_up("the user does not exist any more; the channel was told");

@@ -282,6 +282,7 @@ impl<P: Post> Watch<P> {
             let mut names = loud.names.clone();
             names.extend(matter.key_event().filter(|_| !names.is_empty()).and_then(alert::made_by_name));
             let at_hand = self.policy_at_hand();
+            gathered.judge = at_hand.clone().unwrap_or_default();
             // A new key is most often really new, and the write itself finds out when it is not.
             let at_once = turn == 0 && self.directory.is_none() && at_hand.is_some() && matter.is_creation();
             let mut known = if at_once {
@@ -295,6 +296,14 @@ impl<P: Post> Watch<P> {
             if let Some(fact) = known.fact {
                 let announcement = if fact.break_glass { loud } else { calm };
                 let deliveries = known.deliveries;
+                if let (Some(key), Some((_, name))) = (&mut known.key, user) {
+                    // A rename may have missed it: the index that finds a user's keys lags by moments.
+                    let before = key.value.clone();
+                    self.follow_renames(&mut key.value, name.to_owned(), known.renames).await?;
+                    if key.value != before {
+                        ledger.save_key(&key.value, key.version, invocation.now()).await?;
+                    }
+                }
                 let whose = matter.whose(known.key.as_ref());
                 return Ok(InLedger { place, fact, announcement, deliveries, whose, known_before: true });
             }
@@ -465,7 +474,9 @@ impl<P: Post> Watch<P> {
                     let renames = ledger.renames(account, name).await?;
                     self.follow_renames(&mut key, name.clone(), renames).await?;
                 }
-                if let OwnerReport::Found { owner, .. } = owner {
+                // A namesake's key, made since, is somebody else's.
+                let is_theirs = key.holder.subject.user() == Some(event.present_name());
+                if let (OwnerReport::Found { owner, .. }, true) = (owner, is_theirs) {
                     key = key.with_owner(owner.clone());
                 }
                 if key == known.value || ledger.save_key(&key, known.version, now).await? {
@@ -640,12 +651,8 @@ impl Matter {
             Self::Key(event) => Some((&event.call.account, event.subject.user()?)),
             Self::Failed(failed) => Some((&failed.call.account, failed.subject.user()?)),
             Self::Owner(event) => {
-                let name = match &event.change {
-                    OwnerChange::Renamed { new_name: Some(name), .. } => name,
-                    OwnerChange::Deleted => return None,
-                    _ => &event.user,
-                };
-                Some((&event.call.account, name))
+                let is_gone = event.change == OwnerChange::Deleted;
+                (!is_gone).then(|| (&event.call.account, event.present_name()))
             }
             Self::OwnRole { .. } | Self::Unreadable { .. } => None,
         }

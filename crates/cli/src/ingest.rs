@@ -454,6 +454,7 @@ fn in_doubt(error: &WatchError, session: &str) -> Vec<Recipient> {
         | Cause::Ledger(_)
         | Cause::Token(_)
         | Cause::Directory(_)
+        | Cause::NoSuchUser
         | Cause::HeldToJoin => false,
     };
     troubles.iter().filter(is_in_doubt).map(|trouble| trouble.recipient).collect()
@@ -471,7 +472,7 @@ fn worth_another_try(error: &WatchError, tries: u32) -> Option<Duration> {
                 Cause::Slack(error) => {
                     matches!(error.class, ErrorClass::Retry { .. } | ErrorClass::Ambiguous)
                 }
-                Cause::Claimed(_) | Cause::Directory(_) | Cause::HeldToJoin => true,
+                Cause::Claimed(_) | Cause::Directory(_) | Cause::NoSuchUser | Cause::HeldToJoin => true,
             };
             troubles.iter().all(passes).then(|| error.retry_after().unwrap_or(growing))
         }

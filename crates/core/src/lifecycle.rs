@@ -288,6 +288,13 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
     disable_on = disable_on.max(grace.unwrap_or(Date::MIN));
     let is_past_its_day = case.holds && notice_day.is_none() && today >= disable_on;
     let reminder = case.reminder(today, is_past_its_day.then_some(disable_on), &armed);
+    // Names are the epoch's, not the ground's: one that was sent is used up.
+    let used = key.notices.iter().filter(|mark| mark.epoch == epoch).filter_map(|mark| match mark.stage {
+        Stage::Reminder(date) => Some(date),
+        _ => None,
+    });
+    let next_name = used.max().map_or(Date::MIN, |date| dates_after(date, 1));
+    let reminder = reminder.map(|date| date.max(next_name));
     let licence = case.licence(around, today).filter(|_| today >= disable_on);
     Clock {
         age_days,

@@ -186,7 +186,7 @@ fn seconds_to_alert(sent: &[(Recipient, Timestamp)], happened: Option<Timestamp>
 }
 
 /// Causes that are the normal course of things, not trouble.
-const PASSING: [&str; 3] = ["claimed", "held-to-join", "no-time-left"];
+const PASSING: [&str; 4] = ["claimed", "held-to-join", "no-such-user", "no-time-left"];
 
 fn causes(error: &WatchError) -> Vec<&'static str> {
     match error {

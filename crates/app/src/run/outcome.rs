@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use keytide_core::{
     AccountId,
     key::Key,
-    plan::{Change, Finding, FindingKind, HeldBy, HeldDisable, News, Upcoming},
+    plan::{Change, Finding, FindingKind, HeldBy, HeldDisable, News, Upcoming, was_there},
 };
 use serde::{Deserialize, Serialize};
 
@@ -163,7 +163,7 @@ impl Outcome {
         });
         let mut held: Vec<HeldDisable> = plan.held.clone();
         held.extend(swept.refused.iter().cloned());
-        let unheard = plan.changes.iter().filter(|change| !plan.is_baseline && is_unheard(change, plan.at));
+        let unheard = plan.changes.iter().filter(|change| is_unheard(change, plan.at, swept.baseline_at));
         let over_cap = |by: &HeldBy| matches!(by, HeldBy::AccountCap { .. } | HeldBy::OrganizationCap { .. });
         let mut upcoming = plan.upcoming.clone();
         upcoming.sort();
@@ -234,10 +234,12 @@ impl Outcome {
     }
 }
 
-/// Whether no event told of this key although it had the time to.
-fn is_unheard(change: &Change, at: Timestamp) -> bool {
-    let is_old_enough = |born: Timestamp| at.duration_since(born) >= EVENT_ON_ITS_WAY;
-    change.news.contains(&News::Found) && change.key.born().is_none_or(is_old_enough)
+/// Whether no event told of this key although it had the time to, and keytide was there to hear it.
+fn is_unheard(change: &Change, at: Timestamp, baseline_at: Option<Timestamp>) -> bool {
+    let Some(baseline_at) = baseline_at else { return false };
+    let may_be_heard =
+        |born: Timestamp| at.duration_since(born) >= EVENT_ON_ITS_WAY && !was_there(born, baseline_at);
+    change.news.contains(&News::Found) && change.key.born().is_none_or(may_be_heard)
 }
 
 /// A key that was disabled.
@@ -341,7 +343,7 @@ mod tests {
     }
 
     /// A sweep at this time that found alice's key, which was made at 08:58:14.
-    fn swept(at: &str, is_baseline: bool, held: &[HeldBy], refused: &[HeldBy]) -> Swept {
+    fn swept(at: &str, baseline_at: Option<&str>, held: &[HeldBy], refused: &[HeldBy]) -> Swept {
         let event = include_bytes!("../../../../events/story/01-alice-creates-her-key.json");
         let cloudtrail::Outcome::Key(event) = cloudtrail::read(event) else { panic!("it is a key's event") };
         let found = Change { key: key::apply(None, &event).key, news: vec![News::Found] };
@@ -352,7 +354,7 @@ mod tests {
             mode: Mode::Enforce,
             policy: String::new(),
             at: at.parse().unwrap(),
-            is_baseline,
+            is_baseline: baseline_at.is_none(),
             changes: vec![found],
             notices: Vec::new(),
             disables: Vec::new(),
@@ -370,6 +372,7 @@ mod tests {
             moot: Vec::new(),
             told: 0,
             troubles: Vec::new(),
+            baseline_at: baseline_at.map(|at| at.parse().unwrap()),
             calls: BTreeMap::new(),
         }
     }
@@ -380,13 +383,16 @@ mod tests {
 
     #[test]
     fn a_key_counts_as_unheard_once_its_event_had_the_time_to_come() {
-        let unheard = |at, is_baseline| outcome(&swept(at, is_baseline, &[], &[])).unheard;
-        assert_eq!(unheard("2026-06-02T09:00:00Z", false), 0, "its event may be on its way");
-        assert_eq!(unheard("2026-06-02T09:30:00Z", false), 1);
-        assert_eq!(unheard("2026-06-02T09:30:00Z", true), 0, "the first sweep of an account takes stock");
+        let unheard = |at, baseline_at| outcome(&swept(at, baseline_at, &[], &[])).unheard;
+        let long_ago = Some("2026-05-01T06:00:00Z");
+        assert_eq!(unheard("2026-06-02T09:00:00Z", long_ago), 0, "its event may be on its way");
+        assert_eq!(unheard("2026-06-02T09:30:00Z", long_ago), 1);
+        assert_eq!(unheard("2026-06-02T09:30:00Z", None), 0, "the first sweep of an account takes stock");
+        let since = Some("2026-06-02T09:15:00Z");
+        assert_eq!(unheard("2026-06-02T09:30:00Z", since), 0, "it was there, and could not be listed then");
         let (first, second) = (
-            outcome(&swept("2026-06-02T09:30:00Z", false, &[], &[])),
-            Outcome { unheard: 0, ..outcome(&swept("2026-06-02T09:31:00Z", false, &[], &[])) },
+            outcome(&swept("2026-06-02T09:30:00Z", long_ago, &[], &[])),
+            Outcome { unheard: 0, ..outcome(&swept("2026-06-02T09:31:00Z", long_ago, &[], &[])) },
         );
         assert_eq!(second.after(Some(first)).unheard, 1, "an earlier try of the run found it");
     }
@@ -396,7 +402,7 @@ mod tests {
         let halt = HeldBy::Halt("an incident".to_owned());
         let caps = [HeldBy::NoLicence, halt, HeldBy::AccountCap { most: 2 }];
         let refused = vec![HeldBy::OrganizationCap { most: 50 }; 30];
-        let outcome = outcome(&swept("2026-06-02T09:30:00Z", false, &caps, &refused));
+        let outcome = outcome(&swept("2026-06-02T09:30:00Z", None, &caps, &refused));
         assert_eq!((outcome.over_cap, outcome.halted), (31, 1));
         assert_eq!(outcome.held.rows.len(), ROWS_KEPT);
     }

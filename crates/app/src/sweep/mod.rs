@@ -57,6 +57,8 @@ pub struct Swept {
     pub told: u64,
     /// What could not be done, with the key where it was about one.
     pub troubles: Vec<Trouble>,
+    /// When the account's stock was taken; `None`: by this sweep.
+    pub baseline_at: Option<Timestamp>,
     /// Calls to IAM, by operation.
     pub calls: BTreeMap<&'static str, u64>,
 }
@@ -162,6 +164,7 @@ impl<P: Post> Sweep<P> {
             moot: Vec::new(),
             told: 0,
             troubles,
+            baseline_at: observed.state.baseline_at,
             calls: BTreeMap::new(),
             plan,
         };

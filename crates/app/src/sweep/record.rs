@@ -149,7 +149,7 @@ impl<P: Post> Sweep<P> {
                 continue;
             }
             let place = Place::Key { account: account.clone(), key_id: key_id.to_owned() };
-            let mut fact = fact_of(&change, invocation).judged_by(policy, None);
+            let mut fact = fact_of(&change, version, invocation).judged_by(policy, None);
             let mut announcement = alert::for_observed(&fact.id, &change.key, &change.news);
             if fact.break_glass {
                 announcement = announcement.for_break_glass(&fact.id, &fact.body);
@@ -210,13 +210,12 @@ pub(super) fn report_of(key: &Key) -> OwnerReport {
     }
 }
 
-fn fact_of(change: &Change, invocation: &Invocation) -> Fact {
+fn fact_of(change: &Change, over_version: u64, invocation: &Invocation) -> Fact {
     let now = invocation.now();
     let observed = ObservedKey { key: change.key.clone(), at: now, news: change.news.clone() };
-    // The same news of the same state, however often it is written, is one fact.
+    // The same news of the same state, however often it is written, is one fact; of a later state it is another.
     let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
-    let since = change.key.status.as_ref().map(|mark| mark.since);
-    let text = format!("{} {} {since:?} {}", change.key.account, change.key.key_id, news.join("; "));
+    let text = format!("{} {} {over_version} {}", change.key.account, change.key.key_id, news.join("; "));
     let id = format!("{}{}", Fact::OBSERVED, &sha256_hex(text.as_bytes()));
     Fact::new(id, now, FactBody::Observed { observed: Box::new(observed) })
 }

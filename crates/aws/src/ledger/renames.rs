@@ -51,7 +51,10 @@ impl Ledger {
             let known = self.renames(account, from).await?;
             let Some(renames) = known.value.with(at, to) else { return Ok(()) };
             let mut item = items::encode_at(&place.partition(), SORT, &renames, known.version + 1)?;
-            item.insert("expires_at".to_owned(), items::number(items::expiry(at)));
+            item.insert(
+                "expires_at".to_owned(),
+                items::number(items::expiry(renames.latest().unwrap_or(at))),
+            );
             if self.put_over(item, known.version, "a user's renames").await? {
                 return Ok(());
             }

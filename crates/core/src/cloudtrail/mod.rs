@@ -397,4 +397,12 @@ impl OwnerEvent {
     pub fn fact_id(&self) -> String {
         self.call.fact_id(None, &format!("{}\u{1f}{}", self.user, self.change.describe()))
     }
+
+    /// The user's name after the change.
+    pub fn present_name(&self) -> &str {
+        match &self.change {
+            OwnerChange::Renamed { new_name: Some(name), .. } => name,
+            _ => &self.user,
+        }
+    }
 }

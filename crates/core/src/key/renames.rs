@@ -32,7 +32,12 @@ impl Renames {
         renames.insert(place, new);
         let beyond = renames.len().saturating_sub(KEPT);
         renames.drain(..beyond);
-        Some(Self { renames })
+        (renames != self.renames).then_some(Self { renames })
+    }
+
+    /// When the latest of them was.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.renames.last().map(|rename| rename.at)
     }
 }
 

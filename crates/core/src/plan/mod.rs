@@ -65,7 +65,7 @@ impl AccountState {
 }
 
 /// Whether what was made then was there to be listed at the account's first sweep.
-fn was_there(made: Timestamp, baseline_at: Timestamp) -> bool {
+pub fn was_there(made: Timestamp, baseline_at: Timestamp) -> bool {
     made.checked_add(LISTING_LAG).is_ok_and(|shown| shown <= baseline_at)
 }
 

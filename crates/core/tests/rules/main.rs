@@ -14,5 +14,6 @@ mod key;
 mod lifecycle;
 mod policy;
 mod reader;
+mod reminders;
 mod report;
 mod walk;
