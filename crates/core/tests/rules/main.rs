@@ -8,11 +8,15 @@
 )]
 
 mod alert;
+mod clock;
 mod common;
 mod delivery;
 mod key;
 mod lifecycle;
+mod notice;
+mod plan;
 mod policy;
 mod reader;
 mod report;
+mod stopped;
 mod walk;
