@@ -87,8 +87,8 @@ fn age(day: u32) -> Stage {
     Stage::Notice(NoticeDay::Age(day))
 }
 
-fn reminder(date: &str) -> Option<Stage> {
-    Some(Stage::Reminder(on(date)))
+fn reminder(date: &str) -> Stage {
+    Stage::Reminder(on(date))
 }
 
 fn unused(confirmed: &str, names: &str) -> NoticeMark {
@@ -274,8 +274,12 @@ fn a_reminder_comes_five_dates_after_the_last_message_and_is_called_by_that_date
     given.mode = Mode::Notify;
     given.key.notices = vec![told(BORN, age(86), "2026-05-28T16:00:00Z", "2026-06-02")];
     assert_eq!(given.clock("2026-06-01T16:00:00Z").notice, None, "four dates after");
-    assert_eq!(given.clock("2026-06-02T16:00:00Z").notice, reminder("2026-06-02"));
-    assert_eq!(given.clock("2026-06-04T16:00:00Z").notice, reminder("2026-06-02"), "late, it is the same");
+    assert_eq!(given.clock("2026-06-02T16:00:00Z").notice, Some(reminder("2026-06-02")));
+    assert_eq!(
+        given.clock("2026-06-04T16:00:00Z").notice,
+        Some(reminder("2026-06-02")),
+        "late, it is the same"
+    );
 }
 
 /// Reactivated on 1 May, told of three times since, and due on 31 May.
@@ -298,12 +302,11 @@ fn a_key_set_active_once_more_on_its_last_day_is_told_of_at_once_and_ends_on_the
     given.set_active(&["2026-05-31T09:00:00Z"]);
     let graced = given.clock("2026-05-31T16:00:00Z");
     assert!(graced.licence.is_none() && !graced.is_past_its_day);
-    assert_eq!((graced.notice, graced.disable_on), (reminder("2026-06-01"), on("2026-06-01")));
+    assert_eq!((graced.notice, graced.disable_on), (Some(reminder("2026-06-01")), on("2026-06-01")));
     let next = given.clock("2026-06-01T00:00:00Z");
     assert!(next.licence.is_some() && next.is_past_its_day);
-    assert_eq!(next.notice, reminder("2026-06-01"), "the same, until it was said");
-    let said =
-        told("2026-05-01T16:00:00Z", Stage::Reminder(on("2026-06-01")), "2026-05-31T16:00:05Z", "2026-06-01");
+    assert_eq!(next.notice, Some(reminder("2026-06-01")), "the same, until it was said");
+    let said = told("2026-05-01T16:00:00Z", reminder("2026-06-01"), "2026-05-31T16:00:05Z", "2026-06-01");
     given.key.notices.push(said);
     let next = given.clock("2026-06-01T00:00:00Z");
     assert!(next.licence.is_some() && next.notice.is_none());
@@ -314,7 +317,7 @@ fn a_message_confirmed_in_the_second_of_a_reactivation_has_told_of_it() {
     let mut given = due_since_a_reactivation();
     given.set_active(&["2026-05-26T16:00:00Z"]);
     // Else it were called by 27 May, the date after the reactivation.
-    assert_eq!(given.clock("2026-05-31T16:00:00Z").notice, reminder("2026-05-31"));
+    assert_eq!(given.clock("2026-05-31T16:00:00Z").notice, Some(reminder("2026-05-31")));
 }
 
 #[test]
@@ -341,5 +344,5 @@ fn what_was_said_lapses_ten_dates_after_the_date_that_it_named_and_is_said_anew(
     assert!(last.licence.is_some() && last.is_past_its_day);
     let lapsed = given.clock("2026-06-12T16:00:00Z");
     assert!(lapsed.licence.is_none() && !lapsed.is_past_its_day);
-    assert_eq!((lapsed.notice, lapsed.disable_on), (reminder("2026-06-11"), on("2026-06-17")));
+    assert_eq!((lapsed.notice, lapsed.disable_on), (Some(reminder("2026-06-11")), on("2026-06-17")));
 }

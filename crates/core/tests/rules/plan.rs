@@ -50,8 +50,8 @@ pub(crate) fn account(keys: &[Key]) -> AccountState {
     }
 }
 
-pub(crate) fn policy(mode: Mode, more: &str) -> Policy {
-    Policy::parse(&format!("[modes]\n{mode} = [\"{ACCOUNT}\"]\n{more}")).unwrap()
+pub(crate) fn policy(mode: Mode, rest: &str) -> Policy {
+    Policy::parse(&format!("[modes]\n{mode} = [\"{ACCOUNT}\"]\n{rest}")).unwrap()
 }
 
 pub(crate) fn break_glass() -> String {
@@ -140,8 +140,8 @@ fn a_plan_is_empty_only_if_nothing_is_to_be_done() {
 #[test]
 fn owners_are_told_from_notify_on_and_it_is_in_earnest_in_enforce_alone() {
     let state = account(&[alice()]);
-    let told = |mode, more: &str| {
-        let made = planned(&state, &policy(mode, more), "2026-05-16T16:00:00Z");
+    let told = |mode, rest: &str| {
+        let made = planned(&state, &policy(mode, rest), "2026-05-16T16:00:00Z");
         let notice = the_notice(&made);
         (notice.tell_owner, notice.in_earnest, notice.severity)
     };

@@ -47,7 +47,7 @@ fn nothing_stops_a_disable_of_which_everything_still_holds() {
 }
 
 #[test]
-fn a_disable_is_stopped_unless_key_epoch_ground_and_user_are_those_of_the_plan() {
+fn a_disable_is_stopped_unless_epoch_ground_and_user_are_those_of_the_plan() {
     let changed = |change: &dyn Fn(&mut PlannedDisable)| {
         let mut planned = planned();
         change(&mut planned);
@@ -128,8 +128,8 @@ fn of_all_that_holds_a_disable_the_weightiest_is_named() {
     state.halt = Some("an incident".to_owned());
     let untagged = Key { owner: None, ..due() };
     let held_by =
-        |state: &AccountState, key: &Key, more: &str, mode: Mode, born_ahead: bool, is_seen: bool| {
-            let policy = policy(Mode::Enforce, more);
+        |state: &AccountState, key: &Key, rest: &str, mode: Mode, born_ahead: bool, is_seen: bool| {
+            let policy = policy(Mode::Enforce, rest);
             let treatment = treatment_of(&policy, key);
             let around = circumstances(state, &policy, key, &treatment, at(DUE_AT));
             let Phase::Running(mut clock) = phase(key, &around) else { panic!("its clock runs") };
