@@ -8,12 +8,16 @@
 )]
 
 mod alert;
+mod clock;
 mod common;
 mod delivery;
 mod key;
 mod lifecycle;
+mod notice;
+mod plan;
 mod policy;
 mod reader;
 mod reminders;
 mod report;
+mod stopped;
 mod walk;
