@@ -384,6 +384,26 @@ async fn a_rename_that_missed_the_key_is_followed_when_its_event_comes_again() {
     assert_eq!(world.owner_texts().len(), 1);
 }
 
+/// Another invocation notes the rename while this one looks the owner up: the key's first write is decided anew.
+#[tokio::test(start_paused = true)]
+async fn a_rename_that_is_noted_meanwhile_is_followed() {
+    let world = World::new().await;
+    world.aws.iam().rename_user(PROD, "alice", "alice.adler").unwrap();
+    world.aws.faults().set_latency(std::time::Duration::from_millis(100));
+    let event = created();
+    let note = async {
+        while world.aws.calls().count(Service::Sts, "AssumeRole") == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let (account, at) = (PROD.parse().unwrap(), "2026-05-04T09:12:37Z".parse().unwrap());
+        world.ledger().note_rename(&account, "alice", "alice.adler", at).await.unwrap();
+    };
+    let (received, ()) = tokio::join!(world.receive(&event, 1), note);
+    let _ = received.unwrap();
+    let key = world.story_of(KEY).await.key.unwrap().value;
+    assert_eq!(key.holder.subject, Subject::User("alice.adler".to_owned()));
+}
+
 /// Somebody else has taken the name meanwhile, and made a key.
 #[tokio::test(start_paused = true)]
 async fn a_rename_leaves_a_namesakes_key_alone() {

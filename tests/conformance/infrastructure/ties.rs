@@ -345,9 +345,9 @@ fn the_calls_forwarded(deployed: &Deployed) {
     assert_eq!(named(&key_events["detail"]["eventName"]), watched);
     let own_roles = pattern(deployed, "ForwardOwnRoleEvents");
     assert_eq!(named(&own_roles["detail"]["eventName"][0]["anything-but"]), watched);
-    let roles = OwnRoles::default();
+    let OwnRoles { reader, disabler, functions } = OwnRoles::default();
     let issuers = &own_roles["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"];
-    assert_eq!(issuers, &json!([roles.reader, roles.disabler]));
+    assert_eq!(issuers, &json!([vec![reader, disabler], functions].concat()));
 }
 
 #[test]
