@@ -408,6 +408,7 @@ fn a_call_by_our_own_role_that_keytide_never_makes_is_forwarded() {
     let cases = [
         ("AttachUserPolicy", "keytide-disabler", [false, true]),
         ("CreateUser", "keytide-reader", [false, true]),
+        ("CreateUser", "keytide-watcher", [false, true]),
         ("UpdateAccessKey", "keytide-disabler", [true, false]),
         ("AttachUserPolicy", "administrator", [false, false]),
     ];
@@ -478,8 +479,8 @@ fn each_tie_finds_what_is_sown_for_it() {
         (
             the_calls_forwarded,
             member,
-            "userName: [!Sub \"${Prefix}-reader\"",
-            "userName: [!Sub \"${Prefix}-watcher\"",
+            "                  - !Sub \"${Prefix}-reader\"",
+            "                  - !Sub \"${Prefix}-readers\"",
         ),
         (the_names, member, ":role/${Prefix}-sweeper", ":role/${Prefix}-sweep"),
         (the_names, member, "RoleName: !Sub \"${Prefix}-forwarder\"", "RoleName: !Sub \"${Prefix}-forward\""),
