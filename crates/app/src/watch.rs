@@ -301,6 +301,12 @@ impl<P: Post> Watch<P> {
                     let before = key.value.clone();
                     self.follow_renames(&mut key.value, name.to_owned(), known.renames).await?;
                     if key.value != before {
+                        let whose = matter.whose(Some(&*key));
+                        let owner = self.look_up(whose.as_ref(), invocation).await;
+                        if let Some(owner) = owner.owner() {
+                            key.value = key.value.clone().with_owner(owner.clone());
+                        }
+                        gathered.owner = Some(owner);
                         ledger.save_key(&key.value, key.version, invocation.now()).await?;
                     }
                 }
