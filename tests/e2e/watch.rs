@@ -541,6 +541,21 @@ async fn reading_by_hand_neither_posts_nor_claims_what_is_still_to_be_told() {
     assert_eq!((world.channel_texts().len(), world.owner_texts().len()), (1, 1));
 }
 
+/// Promise 7: posting by hand, what is old is recorded as such, and never posted; what is not old is.
+#[tokio::test(start_paused = true)]
+async fn by_hand_only_what_is_not_old_is_posted() {
+    for (since, told) in [("2026-05-04T09:12:34Z", 0), ("2026-05-04T09:12:33Z", 2)] {
+        let world = World::new().await;
+        let json = created().to_string();
+        let incoming = Incoming { json: json.as_bytes(), received: 1 };
+        let watch = world.watch_telling(Telling::Since(since.parse().unwrap()));
+        watch.event(&incoming, &world.invocation()).await.unwrap();
+        assert_eq!(world.slack.messages().len(), told, "since {since}");
+        let untold = world.story_of(KEY).await.facts[0].untold;
+        assert_eq!(untold, (told == 0).then_some(Untold::OldByHand));
+    }
+}
+
 /// Promise 7: read by hand, nothing is posted; and old events never are.
 #[tokio::test(start_paused = true)]
 async fn what_is_read_by_hand_is_recorded_and_not_posted() {
