@@ -98,6 +98,32 @@ impl Tide {
         last.unwrap()
     }
 
+    /// A sweep on the key's day, and a deed that comes once the disabler's session has begun: only what is read last
+    /// of all can know of it. The plan did not.
+    pub(crate) async fn disable_while(&self, deed: impl Future<Output = ()>) -> Swept {
+        self.run().await.unwrap();
+        self.days(90).await;
+        tokio::time::sleep(DAY).await;
+        self.world.aws.faults().set_latency(Duration::from_millis(200));
+        self.world.aws.calls().restart();
+        let calls = self.world.aws.calls();
+        let meanwhile = async {
+            // Once the keys were listed, which is what the plan goes by, the next role assumed is the disabler's.
+            while calls.count(Service::Iam, "ListAccessKeys") == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let readers = calls.count(Service::Sts, "AssumeRole");
+            while calls.count(Service::Sts, "AssumeRole") == readers {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            deed.await;
+        };
+        let (swept, ()) = tokio::join!(Box::pin(self.run()), meanwhile);
+        let swept = swept.unwrap();
+        assert_eq!(swept.plan.disables.len(), 1, "the plan did not know: {}", swept.plan);
+        swept
+    }
+
     fn iam_calls(&self) -> usize {
         self.world.aws.calls().list().iter().filter(|call| call.service == Service::Iam).count()
     }
@@ -319,16 +345,7 @@ async fn in_steady_state_an_account_costs_three_calls_and_a_due_key_four() {
 async fn a_halt_or_an_exemption_that_comes_between_plan_and_disable_is_heeded() {
     for is_halt in [true, false] {
         let tide = Tide::new("enforce").await;
-        tide.run().await.unwrap();
-        tide.days(90).await;
-        tokio::time::sleep(DAY).await;
-        tide.world.aws.faults().set_latency(Duration::from_millis(200));
-        tide.world.aws.calls().restart();
         let decide = async {
-            // The disabler's session has begun: only what is read last of all can know.
-            while tide.world.aws.calls().count(Service::Sts, "AssumeRole") < 2 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
             let author = "arn:aws:iam::999988887777:role/security".to_owned();
             let (ledger, at) = (tide.world.ledger(), tide.world.now());
             if is_halt {
@@ -339,9 +356,7 @@ async fn a_halt_or_an_exemption_that_comes_between_plan_and_disable_is_heeded() 
                 assert!(ledger.save_exemption(&account(), KEY, &exemption, 0).await.unwrap());
             }
         };
-        let (swept, ()) = tokio::join!(Box::pin(tide.run()), decide);
-        let swept = swept.unwrap();
-        assert_eq!(swept.plan.disables.len(), 1, "the plan did not know: {}", swept.plan);
+        let swept = tide.disable_while(Box::pin(decide)).await;
         assert!(swept.disabled.is_empty());
         assert_eq!(tide.status().await, Status::Active);
     }

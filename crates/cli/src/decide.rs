@@ -276,17 +276,15 @@ async fn list(
     for account in accounts {
         let exemptions = reader.exemptions(&account).await.map_err(|failure| failed(&failure))?;
         for (key_id, exemption) in exemptions {
-            let ends = exemption.ends(now);
-            let until = if ends > Timestamp::MIN {
-                ends.strftime("%Y-%m-%d %H:%M UTC").to_string()
-            } else {
-                "granted in the future: void".to_owned()
+            let until = match exemption.ends(now) {
+                void if void == Timestamp::MIN => "granted in the future: void".to_owned(),
+                ends if ends > now => ends.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+                ends => ends.strftime("%Y-%m-%d %H:%M UTC (ended)").to_string(),
             };
-            let ended = if ends > now || ends == Timestamp::MIN { "" } else { " (ended)" };
             rows.push(vec![
                 shown(&key_id, 40),
                 account.to_string(),
-                format!("{until}{ended}"),
+                until,
                 shown(&exemption.author, 80),
                 shown(&exemption.reason, 80),
             ]);

@@ -157,6 +157,14 @@ pub(super) fn minute_expiry(now: Timestamp) -> u64 {
     seconds_after(now, MINUTE_KEPT)
 }
 
+/// The condition, with its values, that an item still has the version that was read; 0: that there is none.
+pub(super) fn over(version: u64) -> (&'static str, Option<Item>) {
+    match version {
+        0 => ("attribute_not_exists(pk)", None),
+        read => ("version = :version", Some(HashMap::from([(":version".to_owned(), number(read))]))),
+    }
+}
+
 pub(super) fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
@@ -178,7 +186,7 @@ pub(super) fn encode_key(key: &Key, version: u64, now: Timestamp) -> Result<Item
         Some(Standing::Exists(_)) | None => None,
     };
     if let Some(closed_at) = closed_at {
-        item.insert("expires_at".to_owned(), number(seconds_after(closed_at.max(now), KEPT)));
+        item.insert("expires_at".to_owned(), number(expiry(closed_at.max(now))));
     } else {
         let user = key.holder.subject.user().unwrap_or_default();
         let user_key = format!("{}{}", user_prefix(user), bounded(&key.key_id));
@@ -193,14 +201,14 @@ pub(super) fn encode_key(key: &Key, version: u64, now: Timestamp) -> Result<Item
 
 pub(super) fn encode_fact(place: &Place, fact: &Fact) -> Result<Item, Failure> {
     let mut item = encode(place, &fact_sort(&fact.id), fact, 1)?;
-    item.insert("expires_at".to_owned(), number(seconds_after(fact.recorded_at, KEPT)));
+    item.insert("expires_at".to_owned(), number(expiry(fact.recorded_at)));
     Ok(item)
 }
 
 pub(super) fn encode_delivery(place: &Place, delivery: &Delivery, version: u64) -> Result<Item, Failure> {
     let mut item = encode(place, &delivery_sort(&delivery.name), delivery, version)?;
     item.insert("place".to_owned(), encode_place(place));
-    item.insert("expires_at".to_owned(), number(seconds_after(delivery.created_at, KEPT)));
+    item.insert("expires_at".to_owned(), number(expiry(delivery.created_at)));
     // What a sweep sends it finds by its plan, and the watcher must not take it up.
     if !delivery.state.is_finished() && !delivery.name.stage.is_planned() {
         let under = place.unfinished_under().to_owned();

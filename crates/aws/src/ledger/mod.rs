@@ -439,24 +439,16 @@ impl Ledger {
     }
 
     fn put(&self, item: Item, over_version: u64) -> Result<Put, Failure> {
+        let (condition, values) = items::over(over_version);
         let put = Put::builder().table_name(&self.table).set_item(Some(item));
-        let put = if over_version == 0 {
-            put.condition_expression("attribute_not_exists(pk)")
-        } else {
-            put.condition_expression("version = :version")
-                .expression_attribute_values(":version", items::number(over_version))
-        };
+        let put = put.condition_expression(condition).set_expression_attribute_values(values);
         put.build().map_err(|error| Failure::operators("dynamodb:Put", error.to_string()))
     }
 
     async fn put_over(&self, item: Item, over_version: u64, what: &str) -> Result<bool, Failure> {
+        let (condition, values) = items::over(over_version);
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        let put = if over_version == 0 {
-            put.condition_expression("attribute_not_exists(pk)")
-        } else {
-            put.condition_expression("version = :version")
-                .expression_attribute_values(":version", items::number(over_version))
-        };
+        let put = put.condition_expression(condition).set_expression_attribute_values(values);
         match put.send().await {
             Ok(_) => Ok(true),
             Err(error)

@@ -24,18 +24,17 @@ pub struct Unrenamed<'a> {
 }
 
 pub(super) fn key(account: &AccountId, name: &str) -> Item {
-    let place = Place::User { account: account.clone(), name: name.to_owned() };
-    items::primary_key(&place, SORT)
+    items::primary_key(&place(account, name), SORT)
+}
+
+fn place(account: &AccountId, name: &str) -> Place {
+    Place::User { account: account.clone(), name: name.to_owned() }
 }
 
 impl Ledger {
     /// What became of users who bore this name, read consistently; version 0 where nothing did.
     pub async fn renames(&self, account: &AccountId, name: &str) -> Result<Versioned<Renames>, Failure> {
-        let found = self.get_all(vec![key(account, name)]).await?.into_iter().next();
-        Ok(found
-            .map(items::decode)
-            .transpose()?
-            .unwrap_or(Versioned { value: Renames::default(), version: 0 }))
+        Ok(self.document(&place(account, name).partition(), SORT).await?.unwrap_or_default())
     }
 
     /// Notes that a user was given another name.
@@ -46,11 +45,11 @@ impl Ledger {
         to: &str,
         at: Timestamp,
     ) -> Result<(), Failure> {
-        let place = Place::User { account: account.clone(), name: from.to_owned() };
+        let partition = place(account, from).partition();
         for _ in 0..TRIES {
             let known = self.renames(account, from).await?;
             let Some(renames) = known.value.with(at, to) else { return Ok(()) };
-            let mut item = items::encode_at(&place.partition(), SORT, &renames, known.version + 1)?;
+            let mut item = items::encode_at(&partition, SORT, &renames, known.version + 1)?;
             item.insert(
                 "expires_at".to_owned(),
                 items::number(items::expiry(renames.latest().unwrap_or(at))),
@@ -67,13 +66,8 @@ impl Ledger {
         let check = ConditionCheck::builder()
             .table_name(&self.table)
             .set_key(Some(key(unrenamed.account, unrenamed.name)));
-        let check = if unrenamed.version == 0 {
-            check.condition_expression("attribute_not_exists(pk)")
-        } else {
-            check
-                .condition_expression("version = :version")
-                .expression_attribute_values(":version", items::number(unrenamed.version))
-        };
+        let (condition, values) = items::over(unrenamed.version);
+        let check = check.condition_expression(condition).set_expression_attribute_values(values);
         check.build().map_err(|error| Failure::operators("dynamodb:ConditionCheck", error.to_string()))
     }
 }
