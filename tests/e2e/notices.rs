@@ -115,17 +115,20 @@ async fn what_was_said_weeks_ago_by_a_sweep_that_died_is_said_anew() {
     let tide = Tide::new("enforce").await;
     tide.until_the_last_notice().await;
     tide.world.aws.faults().set_latency(Duration::from_millis(100));
+    let before = tide.said();
     let is_dead = tokio::select! {
         biased;
         () = async {
-            while !tide.is_said().await {
+            while tide.said().1 == before.1 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            // One call records that it was said, the next marks the key.
+            tokio::time::sleep(Duration::from_millis(150)).await;
         } => true,
         _ = Box::pin(tide.run()) => false,
     };
-    assert!(is_dead && mark_of(&tide.key().await).is_none());
     tide.world.aws.faults().set_latency(Duration::ZERO);
+    assert!(is_dead && tide.is_said().await && mark_of(&tide.key().await).is_none());
     let before = tide.said();
     tokio::time::sleep(DAY * 20).await;
     let swept = tide.run().await.unwrap();

@@ -33,7 +33,7 @@ pub fn tag_key(key: &str) -> String {
 }
 
 /// A Slack member id: `U` or `W` and 5 to 20 capitals and digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SlackId(String);
 

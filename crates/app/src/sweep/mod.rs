@@ -141,13 +141,16 @@ impl<P: Post> Sweep<P> {
         visit: u32,
         invocation: &Invocation,
     ) -> Result<Swept, SweepError> {
-        let record = self.take(account, name, policy, invocation).await?;
-        // First what is owed already: it must go out of an account that cannot be read any more, too.
-        let (open_disables, mut troubles) = self.finish_unfinished(account, invocation).await;
-        let mut observed = match Box::pin(self.observer.observe(account, policy, visit, invocation)).await {
+        let taken = self.take(account, name, policy, invocation).await?;
+        // What is owed already must go out of an account that cannot be read any more, too.
+        let ((open_disables, mut troubles), observed) = tokio::join!(
+            Box::pin(self.finish_unfinished(account, invocation)),
+            Box::pin(self.observer.observe(account, policy, visit, invocation)),
+        );
+        let mut observed = match observed {
             Ok(observed) => observed,
             Err(error) => {
-                self.release(account, invocation, |_| {}).await;
+                self.release(account, taken, invocation, |_| {}).await;
                 return Err(error);
             }
         };
@@ -174,11 +177,11 @@ impl<P: Post> Sweep<P> {
         }
         self.tell_of_account(&mut swept, invocation).await;
         self.notify(&mut swept, policy, invocation).await;
-        self.disable(&observed, &mut swept, policy, &record, invocation).await;
+        self.disable(&observed, &mut swept, policy, &taken.value, invocation).await;
         self.notify_refused(&mut swept, policy, invocation).await;
         swept.calls = observed.inventory.calls();
         let is_success = swept.troubles.is_empty();
-        self.release(account, invocation, |record| {
+        self.release(account, taken, invocation, |record| {
             // Stock was taken once, even if not everybody could be read: see `AccountState::is_stock`.
             record.baseline_at = record.baseline_at.or(Some(observed.at));
             if is_success {
@@ -202,7 +205,7 @@ impl<P: Post> Sweep<P> {
         name: Option<&str>,
         policy: &Policy,
         invocation: &Invocation,
-    ) -> Result<AccountRecord, SweepError> {
+    ) -> Result<Versioned<AccountRecord>, SweepError> {
         let (in_force, first) = tokio::join!(self.ledger.policy(), self.ledger.account(account));
         let in_force = in_force.map_err(SweepError::Unreadable)?;
         // Of the policy at hand, not of one that came after it: that one is still to be noted.
@@ -233,8 +236,8 @@ impl<P: Post> Sweep<P> {
                 (Mode::Observe | Mode::Notify, _) => None,
             };
             let saved = self.ledger.save_account(account, &record, version).await;
-            if saved.map_err(SweepError::Unreadable)?.is_some() {
-                return Ok(record);
+            if let Some(taken) = saved.map_err(SweepError::Unreadable)? {
+                return Ok(taken);
             }
             read = self.ledger.account(account).await;
         }
@@ -262,34 +265,41 @@ impl<P: Post> Sweep<P> {
         }))
     }
 
-    /// Gives the account back with what is new about it. Failing to costs a wait, and nothing is lost: the
-    /// lease runs out, and what was done is recorded with the keys.
+    /// Gives the account back, as it was taken and with what is new about it. Failing to costs a wait, and
+    /// nothing is lost: the lease runs out, and what was done is recorded with the keys.
     async fn release(
         &self,
         account: &AccountId,
+        taken: Versioned<AccountRecord>,
         invocation: &Invocation,
         change: impl Fn(&mut AccountRecord),
     ) {
+        let mut known = Ok(taken);
         for _ in 0..TRIES {
-            let Ok(Versioned { value: mut record, version }) = self.ledger.account(account).await else {
-                continue;
-            };
-            change(&mut record);
-            if record.lease.as_ref().is_some_and(|lease| lease.by == invocation.session) {
-                record.lease = None;
-            }
-            match self.ledger.save_account(account, &record, version).await {
-                Ok(Some(_)) => return,
-                Ok(None) => {}
-                Err(failure) => {
-                    tracing::error!(%account, %failure, "an account's record could not be written");
+            if let Ok(Versioned { value: mut record, version }) = known {
+                change(&mut record);
+                if record.lease.as_ref().is_some_and(|lease| lease.by == invocation.session) {
+                    record.lease = None;
+                }
+                match self.ledger.save_account(account, &record, version).await {
+                    Ok(Some(_)) => return,
+                    Ok(None) => {}
+                    Err(failure) => {
+                        tracing::error!(%account, %failure, "an account's record could not be written");
+                    }
                 }
             }
+            known = self.ledger.account(account).await;
         }
     }
 }
 
 /// Does what waits for the ledger side by side, some at a time, and gives what came of each in its order.
 async fn side_by_side<T>(work: Vec<BoxFuture<'_, T>>) -> Vec<T> {
-    stream::iter(work).buffered(AT_ONCE).collect().await
+    some_at_once(AT_ONCE, work).await
+}
+
+/// The same, with another number at a time.
+async fn some_at_once<T>(most: usize, work: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(work).buffered(most).collect().await
 }

@@ -26,7 +26,7 @@ use keytide_slack::{
     messages::{self, DueKey, OwnerReached},
 };
 
-use super::{Observed, Sweep, Swept, TRIES, Trouble, side_by_side};
+use super::{Observed, Sweep, Swept, TRIES, Trouble, side_by_side, some_at_once};
 use crate::{
     Invocation,
     deliver::{Cause, Destination, TimeToSend},
@@ -39,11 +39,16 @@ const A_MESSAGE: usize = 8;
 /// For so long the channel waits for an owner whom Slack fails to take a message for. Then its copy is the
 /// notice.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(3 * 24);
+/// So many owners are told side by side. Slack takes about one message a second in each conversation, and short
+/// bursts over all; whoever dies meanwhile leaves so many messages of which nobody knows whether they were sent.
+const OWNERS_AT_ONCE: usize = 8;
 
 /// One notice on its way.
 struct Going {
     place: Place,
     key: Key,
+    /// The version of the key's item that this was decided on.
+    version: u64,
     notice: PlannedNotice,
     /// `None` where there is none to make.
     owner: Option<Versioned<Delivery>>,
@@ -143,7 +148,7 @@ impl<P: Post> Sweep<P> {
         let names = [name(Recipient::Owner), name(Recipient::Channel)];
         let known = self.ledger.look(&place, "", &names).await;
         let known = known.map_err(|failure| trouble(failure.to_string()))?;
-        let Some(Versioned { value: key, .. }) = known.key else { return Ok(None) };
+        let Some(Versioned { value: key, version }) = known.key else { return Ok(None) };
         let is_still = key.holder.subject.user() == Some(&notice.user)
             && key.standing_word() == "Active"
             && !key.notices.iter().any(|mark| mark.epoch == notice.epoch && mark.stage == notice.stage);
@@ -166,6 +171,7 @@ impl<P: Post> Sweep<P> {
         let mut going = Going {
             place,
             key,
+            version,
             owner: notice.tell_owner.then(|| of(Recipient::Owner)),
             channel: Some(of(Recipient::Channel)),
             reached: OwnerReached::NotInThisMode,
@@ -173,27 +179,39 @@ impl<P: Post> Sweep<P> {
             trouble: None,
             notice,
         };
-        for slot in [&mut going.owner, &mut going.channel] {
-            let Some(delivery) = slot.take_if(|delivery| !delivery.value.state.is_finished()) else {
-                continue;
-            };
-            let saying = Versioned { value: delivery.value.clone().saying(Some(terms)), ..delivery };
-            match self.deliver.claim(&going.place, &saying, invocation).await {
-                Ok(Some(claimed)) => *slot = Some(claimed),
-                // Somebody finished it meanwhile; read as what it became.
-                Ok(None) => *slot = self.finished(&going.place, &delivery).await,
-                Err(refused) => {
-                    going.trouble = Some(refused.to_string());
-                    *slot = Some(delivery);
-                }
-            }
-        }
+        let ((owner, refused), (channel, refused_too)) = tokio::join!(
+            self.claimed(&going.place, going.owner.take(), terms, invocation),
+            self.claimed(&going.place, going.channel.take(), terms, invocation),
+        );
+        (going.owner, going.channel, going.trouble) = (owner, channel, refused.or(refused_too));
         // A date once named to somebody, by an attempt that failed or under another policy, is not undercut.
         let said = going.owner.iter().chain(&going.channel).filter_map(|delivery| delivery.value.notice);
         if let Some(latest) = said.map(|terms| terms.disable_on).max() {
             going.notice.disable_on = going.notice.disable_on.max(latest);
         }
         Ok(Some(going))
+    }
+
+    /// A message as this sweep claimed it, saying these terms; one that is finished, or that somebody else holds, as
+    /// it is, the latter with what kept it.
+    async fn claimed(
+        &self,
+        place: &Place,
+        delivery: Option<Versioned<Delivery>>,
+        terms: NoticeTerms,
+        invocation: &Invocation,
+    ) -> (Option<Versioned<Delivery>>, Option<String>) {
+        let Some(delivery) = delivery else { return (None, None) };
+        if delivery.value.state.is_finished() {
+            return (Some(delivery), None);
+        }
+        let saying = Versioned { value: delivery.value.clone().saying(Some(terms)), ..delivery };
+        match self.deliver.claim(place, &saying, invocation).await {
+            Ok(Some(claimed)) => (Some(claimed), None),
+            // Somebody finished it meanwhile; read as what it became.
+            Ok(None) => (self.finished(place, &delivery).await, None),
+            Err(refused) => (Some(delivery), Some(refused.to_string())),
+        }
     }
 
     async fn finished(&self, place: &Place, delivery: &Versioned<Delivery>) -> Option<Versioned<Delivery>> {
@@ -203,8 +221,8 @@ impl<P: Post> Sweep<P> {
 
     /// One message for each owner.
     async fn tell_owners(&self, going: &mut [Going], policy: &Policy, invocation: &Invocation) {
-        let mut by_owner: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (index, one) in going.iter_mut().enumerate() {
+        let mut by_owner: BTreeMap<SlackId, Vec<&mut Going>> = BTreeMap::new();
+        for one in going.iter_mut() {
             let Some(delivery) = &one.owner else { continue };
             let tag = one.key.owner.as_ref().map(|owner| &owner.tags.slack_id);
             one.reached = match (&delivery.value.state, tag) {
@@ -218,28 +236,43 @@ impl<P: Post> Sweep<P> {
                 (DeliveryState::Doing { by, .. }, Some(SlackIdTag::Valid(id)))
                     if *by == invocation.session =>
                 {
-                    by_owner.entry(id.as_str().to_owned()).or_default().push(index);
+                    by_owner.entry(id.clone()).or_default().push(one);
                     continue;
                 }
                 (state, _) => OwnerReached::Unknown(format!("the message is {}", state.as_str())),
             };
         }
-        // One after the other, each recorded before the next: Slack takes few direct messages a second.
-        // Whoever is marked as told must have been named: a message lists so many keys, and no more.
-        let groups = by_owner.into_iter().flat_map(|(slack_id, indexes)| {
-            let chunks: Vec<_> = indexes.chunks(A_MESSAGE).map(<[usize]>::to_vec).collect();
-            chunks.into_iter().map(move |chunk| (slack_id.clone(), chunk))
-        });
-        for (slack_id, indexes) in groups {
-            let Ok(slack_id) = SlackId::parse(&slack_id) else { continue };
-            let message = {
-                let due: Vec<DueKey<'_>> = indexes
-                    .iter()
-                    .filter_map(|index| going.get(*index))
-                    .map(|one| due(one, policy))
-                    .collect();
-                messages::notices_for_owner(&due, &self.deliver.settings.accounts, invocation.now())
+        let telling = by_owner
+            .into_iter()
+            .map(|(slack_id, theirs)| self.tell_owner(slack_id, theirs, policy, invocation).boxed());
+        some_at_once(OWNERS_AT_ONCE, telling.collect()).await;
+        // Who has no usable tag is given up on, so that the channel's copy is the notice.
+        for one in going {
+            let cause = match &one.reached {
+                OwnerReached::NoTag => "the user has no tag slack-id; the channel was told".to_owned(),
+                OwnerReached::Malformed(text) => {
+                    let shown: String = text.chars().take(40).collect();
+                    format!("the user's tag slack-id is {shown:?}, no Slack member id; the channel was told")
+                }
+                _ => continue,
             };
+            self.end_one(one, Recipient::Owner, Ending::GivenUp(cause), invocation).await;
+        }
+    }
+
+    /// One owner's message, recorded as it ended; several, one after the other, if one cannot name all their keys:
+    /// whoever is marked as told must have been named.
+    async fn tell_owner(
+        &self,
+        slack_id: SlackId,
+        mut theirs: Vec<&mut Going>,
+        policy: &Policy,
+        invocation: &Invocation,
+    ) {
+        for named in theirs.chunks_mut(A_MESSAGE) {
+            let due: Vec<DueKey<'_>> = named.iter().map(|one| due(one, policy)).collect();
+            let message =
+                messages::notices_for_owner(&due, &self.deliver.settings.accounts, invocation.now());
             let time = self.deliver.time_to_send(invocation);
             let sent = self.deliver.send(Destination::Direct(&slack_id), &message, time).await;
             let detail = match &sent {
@@ -247,7 +280,9 @@ impl<P: Post> Sweep<P> {
                 _ => None,
             };
             let (ending, reached, trouble) = match sent {
-                Ok(receipt) => (Ending::Done(receipt), OwnerReached::Told { slack_id }, None),
+                Ok(receipt) => {
+                    (Ending::Done(receipt), OwnerReached::Told { slack_id: slack_id.clone() }, None)
+                }
                 Err(Cause::Slack(SlackError { class: ErrorClass::Recipient, detail })) => {
                     let cause = format!("Slack cannot reach the owner: {detail}; the channel was told");
                     (Ending::GivenUp(cause), OwnerReached::Unreachable(detail), None)
@@ -263,8 +298,7 @@ impl<P: Post> Sweep<P> {
                     (ending, OwnerReached::Unknown(said.clone()), Some(said))
                 }
             };
-            for index in indexes {
-                let Some(one) = going.get_mut(index) else { continue };
+            for one in named {
                 one.reached = reached.clone();
                 one.trouble = one.trouble.take().or_else(|| trouble.clone());
                 if trouble.is_some() && !one.waits(invocation.now()) {
@@ -277,18 +311,6 @@ impl<P: Post> Sweep<P> {
                 }
                 self.end_one(one, Recipient::Owner, ending.clone(), invocation).await;
             }
-        }
-        // Who has no usable tag is given up on, so that the channel's copy is the notice.
-        for one in going {
-            let cause = match &one.reached {
-                OwnerReached::NoTag => "the user has no tag slack-id; the channel was told".to_owned(),
-                OwnerReached::Malformed(text) => {
-                    let shown: String = text.chars().take(40).collect();
-                    format!("the user's tag slack-id is {shown:?}, no Slack member id; the channel was told")
-                }
-                _ => continue,
-            };
-            self.end_one(one, Recipient::Owner, Ending::GivenUp(cause), invocation).await;
         }
     }
 
@@ -368,7 +390,8 @@ impl<P: Post> Sweep<P> {
     async fn mark(&self, one: &Going, invocation: &Invocation) -> Result<bool, Trouble> {
         let said: Vec<Delivery> =
             one.owner.iter().chain(&one.channel).map(|delivery| delivery.value.clone()).collect();
-        let marked = self.settle(&one.place, &said, invocation).await?;
+        let known = Versioned { value: one.key.clone(), version: one.version };
+        let marked = self.settle(&one.place, Some(known), &said, invocation).await?;
         Ok(marked.is_some())
     }
 
@@ -384,13 +407,18 @@ impl<P: Post> Sweep<P> {
         let due: BTreeSet<&String> =
             notices.chain(plan.disables.iter().map(|disable| &disable.key_id)).collect();
         let account = &observed.state.account;
-        let settling = due.into_iter().map(|key_id| {
+        let known = observed.state.keys.iter().filter(|key| due.contains(&key.key_id));
+        let settling = known.map(|key| {
             async move {
-                let place = Place::Key { account: account.clone(), key_id: key_id.clone() };
+                let place = Place::Key { account: account.clone(), key_id: key.key_id.clone() };
                 let said = self.ledger.deliveries(&place).await;
-                let said = said.map_err(|failure| Trouble::of(key_id, failure.to_string()))?;
+                let said = said.map_err(|failure| Trouble::of(&key.key_id, failure.to_string()))?;
                 let said: Vec<Delivery> = said.into_iter().map(|delivery| delivery.value).collect();
-                self.settle(&place, &said, invocation).await
+                // Nothing is said that the key is not marked with, and marks do not go: no need to read it afresh.
+                if settle_notices(key, &said).is_none() {
+                    return Ok(None);
+                }
+                self.settle(&place, None, &said, invocation).await
             }
             .boxed()
         });
@@ -414,19 +442,25 @@ impl<P: Post> Sweep<P> {
         (is_any, troubles)
     }
 
-    /// Gives a key the marks that its deliveries call for, and returns it if it has new ones.
+    /// Gives a key, where it is known as it was read just now, the marks that its deliveries call for, and returns
+    /// it if it has new ones.
     async fn settle(
         &self,
         place: &Place,
+        mut known: Option<Versioned<Key>>,
         said: &[Delivery],
         invocation: &Invocation,
     ) -> Result<Option<Key>, Trouble> {
         let Place::Key { account, key_id } = place else { return Ok(None) };
         let trouble = |cause: String| Trouble::of(key_id, cause);
         for _ in 0..TRIES {
-            let known =
-                self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
-            let Some(Versioned { value: key, version }) = known else { return Ok(None) };
+            let read = match known.take() {
+                Some(known) => Some(known),
+                None => {
+                    self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?
+                }
+            };
+            let Some(Versioned { value: key, version }) = read else { return Ok(None) };
             let Some(key) = settle_notices(&key, said) else { return Ok(None) };
             let saved = self.ledger.save_key(&key, version, invocation.now()).await;
             if saved.map_err(|failure| trouble(failure.to_string()))? {

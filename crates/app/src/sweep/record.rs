@@ -134,9 +134,17 @@ impl<P: Post> Sweep<P> {
     ) -> Result<(), Trouble> {
         let account = &observed.state.account;
         let trouble = |cause: &dyn ToString| Trouble::of(key_id, cause.to_string());
+        // Stock that is taken is written as new, and nothing is read before: if the ledger knows the key after all,
+        // the transaction is refused.
+        let mut is_stock = observed.state.baseline_at.is_none()
+            && observed.state.keys.iter().all(|known| known.key_id != key_id);
         for _ in 0..TRIES {
             // The index found it; this decides. What an event told meanwhile is taken into account.
-            let known = self.ledger.key(account, key_id).await.map_err(|failure| trouble(&failure))?;
+            let known = if is_stock {
+                None
+            } else {
+                self.ledger.key(account, key_id).await.map_err(|failure| trouble(&failure))?
+            };
             let version = known.as_ref().map_or(0, |known| known.version);
             let change = observed.seen.settle(account, key_id, known.as_ref().map(|known| &known.value));
             let Some(change) = change else { return Ok(()) };
@@ -155,13 +163,11 @@ impl<P: Post> Sweep<P> {
                 announcement = announcement.for_break_glass(&fact.id, &fact.body);
             }
             let mut deliveries = announcement.deliveries(&fact.id, now);
-            let known_deliveries = self
-                .ledger
-                .look(&place, &fact.id, &announcement.names)
-                .await
-                .map_err(|failure| trouble(&failure))?
-                .deliveries;
-            deliveries.retain(|new| known_deliveries.iter().all(|known| known.value.name != new.name));
+            if !is_stock {
+                let known = self.ledger.look(&place, &fact.id, &announcement.names).await;
+                let known = known.map_err(|failure| trouble(&failure))?.deliveries;
+                deliveries.retain(|new| known.iter().all(|known| known.value.name != new.name));
+            }
             if is_untold(&observed.state, &change) && !deliveries.is_empty() {
                 fact.untold = Some(Untold::Baseline);
                 deliveries.clear();
@@ -186,7 +192,7 @@ impl<P: Post> Sweep<P> {
                     }
                     return if failed.is_empty() { Ok(()) } else { Err(trouble(&failed.join("; "))) };
                 }
-                Recorded::AlreadyThere | Recorded::StateChanged => {}
+                Recorded::AlreadyThere | Recorded::StateChanged => is_stock = false,
             }
         }
         Err(trouble(&format!("it changed {TRIES} times meanwhile")))
