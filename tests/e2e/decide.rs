@@ -210,11 +210,11 @@ async fn an_approval_lets_exactly_that_plan_through() {
     let again = tide.run().await.unwrap();
     assert_eq!((again.disabled.len(), again.plan.hash()), (0, hash.clone()));
     let (decide, now) = (decide(&tide), tide.world.now());
-    let wrong = decide.approve(&again.plan, "0a0a", now).await;
+    let wrong = decide.approve(&again.plan, "0a0a", &tide.policy, now).await;
     assert!(matches!(wrong, Err(DecideError::Refused(_))), "{wrong:?}");
     assert_eq!(tide.run().await.unwrap().disabled, []);
-    decide.approve(&again.plan, &hash, now).await.unwrap();
-    assert!(decide.approve(&again.plan, &hash, now).await.is_err(), "once");
+    decide.approve(&again.plan, &hash, &tide.policy, now).await.unwrap();
+    assert!(decide.approve(&again.plan, &hash, &tide.policy, now).await.is_err(), "once");
 
     // Another plan is not let through: one of its keys has gone.
     let gone = again.plan.held[1].key_id.clone();
@@ -234,10 +234,30 @@ async fn an_approved_plan_is_carried_out_that_day() {
     tide.run().await.unwrap();
     let first = tide.days(91).await;
     assert_eq!(first.disabled.len(), 2);
-    decide(&tide).approve(&first.plan, &first.plan.hash(), tide.world.now()).await.unwrap();
+    decide(&tide).approve(&first.plan, &first.plan.hash(), &tide.policy, tide.world.now()).await.unwrap();
     let rest = tide.run().await.unwrap();
     assert_eq!(rest.disabled.len(), 2, "{}", rest.plan);
     assert!(rest.plan.held.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_the_organization_s_cap_holds_is_let_through_as_well() {
+    let mut tide = Tide::new("enforce").await;
+    let caps = "[caps]\norganization-per-day = 1\n";
+    tide.change_policy(&format!("[modes]\nenforce = [\"{PROD}\"]\n{caps}")).await;
+    add_keys(&tide, &["bob"]);
+    tide.run().await.unwrap();
+    let first = tide.days(91).await;
+    assert_eq!((first.disabled.len(), first.refused.len()), (1, 1), "{}", first.plan);
+    let held = first.plan.hash_of([first.refused[0].key_id.as_str()]);
+    assert!(tide.world.all_said().contains(&format!("keytide approve {held} --account {PROD}")));
+    let again = tide.run().await.unwrap();
+    assert_eq!((again.disabled.len(), again.refused.len(), again.plan.hash()), (0, 1, held.clone()));
+    decide(&tide).approve(&again.plan, &held, &tide.policy, tide.world.now()).await.unwrap();
+    assert_eq!(tide.run().await.unwrap().disabled.len(), 1);
+    // Where no cap holds anything there is nothing to approve.
+    let nothing = decide(&tide).approve(&first.plan, &held, &Policy::built_in(), tide.world.now()).await;
+    assert!(matches!(nothing, Err(DecideError::Refused(_))), "{nothing:?}");
 }
 
 /// The halt is set while the first of two keys is being disabled.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keytide_core::{cloudtrail::Status, plan::HeldBy};
+use keytide_core::{cloudtrail::Status, delivery::Delivery, plan::HeldBy};
 use keytide_local::{KeyStatus, Service};
 
 use crate::{
     sweep::Tide,
-    world::{KEY, PROD, event},
+    world::{KEY, PROD, event, put_in_force},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -31,19 +31,41 @@ fn in_mode(mode: &str) -> String {
 /// Another policy, or none any more: somebody has deleted the item by hand, and nobody is in `enforce`.
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_changes_while_a_disable_is_under_way_stops_it() {
-    for is_another in [true, false] {
+    for what in ["another", "gone", "there and back"] {
         let tide = Tide::new("enforce").await;
         let change = async {
-            if is_another {
-                tide.apply(&in_mode("notify")).await;
-            } else {
-                tide.world.delete_item("POLICY", "CURRENT").await;
+            match what {
+                "gone" => tide.world.delete_item("POLICY", "CURRENT").await,
+                _ => tide.apply(&in_mode("notify")).await,
+            }
+            if what == "there and back" {
+                tide.apply(&in_mode("enforce")).await;
             }
         };
         let swept = tide.disable_while(Box::pin(change)).await;
-        assert_eq!(swept.refused[0].by, HeldBy::PolicyChanged);
+        assert_eq!(swept.refused[0].by, HeldBy::PolicyChanged, "{what}");
         assert_eq!(tide.status().await, Status::Active);
     }
+}
+
+/// Another version of keytide may have stored the policy in force with another hash than this one gives it.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_was_stored_with_another_hash_is_the_same_policy() {
+    let tide = Tide::new("enforce").await;
+    put_in_force(&tide.world.ledger(), &in_mode("enforce"), "0a0a", tide.world.now(), Delivery::clone).await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    assert_eq!(tide.days(1).await.disabled.len(), 1);
+}
+
+/// What the ledger calls Active somebody has set Inactive a moment ago: that was not keytide.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_iam_shows_inactive_at_the_last_look_is_not_disabled_by_us() {
+    let tide = Tide::new("enforce").await;
+    let deed = async { tide.world.aws.iam().set_status(PROD, KEY, KeyStatus::Inactive).unwrap() };
+    let swept = tide.disable_while(deed).await;
+    assert_eq!((swept.moot, tide.disables()), (vec![KEY.to_owned()], 0));
+    assert!(swept.disabled.is_empty());
 }
 
 /// What IAM shows under that id is not the key that the ledger knows: it has another birth.
@@ -178,6 +200,54 @@ async fn a_key_found_inactive_after_a_sweep_that_died_is_told_as_what_is_known()
             assert!(new.iter().any(|text| text.contains("is not known: no event has told")), "{new:?}");
         }
         assert_eq!(new.is_empty(), wanted.is_empty(), "{wanted}: {new:?}");
+    }
+}
+
+/// keytide disabled it and died before it could say so; the owner has set it Active since. Both are told.
+#[tokio::test(start_paused = true)]
+async fn a_disable_that_nobody_could_record_is_told_though_the_key_is_active_again() {
+    for is_heard in [true, false] {
+        let tide = Tide::new("enforce").await;
+        tide.run().await.unwrap();
+        tide.days(90).await;
+        tokio::time::sleep(DAY).await;
+        tide.world.aws.trail().start();
+        tide.world.aws.faults().set_latency(Duration::from_millis(100));
+        let dies = async {
+            while tide.world.aws.calls().count(Service::Iam, "UpdateAccessKey") == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(130)).await;
+        };
+        tide.world.aws.calls().restart();
+        tokio::select! {
+            biased;
+            () = dies => {}
+            swept = Box::pin(tide.run()) => panic!("it lived: {swept:?}"),
+        }
+        tide.world.aws.faults().set_latency(Duration::ZERO);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let since = tide.world.now();
+        tide.world.aws.iam().set_status(PROD, KEY, KeyStatus::Active).unwrap();
+        for event in tide.world.aws.trail().take().iter().filter(|_| is_heard) {
+            tide.world.receive(event, 1).await.unwrap().unwrap();
+        }
+        let again = event("UpdateAccessKey", "e-owner", &since.to_string(), KEY, "alice", "Active");
+        tide.world.receive(&again, 1).await.unwrap().unwrap();
+        let before = tide.world.channel_texts().len();
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        let swept = tide.run().await.unwrap();
+        assert_eq!(swept.disabled.len(), usize::from(is_heard), "it is in the digest, too");
+        let told = |tide: &Tide| {
+            let texts = tide.world.channel_texts();
+            texts.iter().skip(before).filter(|text| text.contains("keytide disabled")).count()
+        };
+        assert_eq!(told(&tide), usize::from(is_heard), "{:?}", tide.world.channel_texts());
+        assert_eq!(tide.status().await, Status::Active);
+        // Once; and what no event has told within a day is given up, and the plan goes on.
+        tide.days(2).await;
+        assert_eq!(told(&tide), usize::from(is_heard));
+        assert!(tide.world.ledger().unfinished(&PROD.parse().unwrap(), 10).await.unwrap().is_empty());
     }
 }
 

@@ -384,6 +384,23 @@ async fn the_second_schedule_names_the_account_that_does_not_answer_once() {
     assert_eq!(company.digests().len(), 1);
 }
 
+/// Nobody came to end a run that lost an account: the next day's does, before it begins its own.
+#[tokio::test(start_paused = true)]
+async fn a_digest_that_is_owed_is_posted_by_the_next_day_s_run() {
+    let company = Company::new().await;
+    company.started().await;
+    company.drain(|body| usize::from(!body.contains(PROD))).await;
+    assert!(company.digests().is_empty(), "the run is not over");
+    tokio::time::sleep(DAY).await;
+    company.world.slack.set_burst(None);
+    company.started().await;
+    let digests = company.digests();
+    assert_eq!(digests.len(), 1);
+    assert!(digests[0].contains("1 did not answer") && digests[0].contains("4 May"), "{}", digests[0]);
+    company.drain(|_| 1).await;
+    assert_eq!(company.digests().len(), 2, "and then its own");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_sqs_does_not_take_is_offered_again_and_told() {
     let company = Company::new().await;

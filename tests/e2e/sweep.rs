@@ -1,6 +1,9 @@
 //! Sweeps of an account, day by day: notices, disables, and what stops them.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use keytide_app::{
@@ -305,6 +308,34 @@ async fn an_account_that_cannot_be_entered_closes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_user_who_cannot_be_read_stops_nobody_else_and_the_sweep_is_no_success() {
+    let tide = Tide::new("notify").await;
+    let iam = tide.world.aws.iam();
+    iam.add_user(PROD, "bruno", "/", &[("slack-id", crate::world::ALICE)]).unwrap();
+    let born = "2026-05-04T09:12:33Z".parse().unwrap();
+    iam.add_access_key(PROD, "bruno", "AKIATIDEWATERBRUNO01", born, KeyStatus::Active).unwrap();
+    tide.run().await.unwrap();
+    tide.days(75).await;
+    tokio::time::sleep(DAY).await;
+    let swept_at = || async { tide.world.ledger().account(&account()).await.unwrap().value.swept_at };
+    let before = swept_at().await;
+    // Both are asked for at once; the second is answered, the first is not, however often it is tried.
+    let asked = AtomicU32::new(0);
+    tide.world.aws.faults().plan(move |call| {
+        let is_it = call.operation == "ListAccessKeys" && asked.fetch_add(1, Ordering::Relaxed) != 1;
+        is_it.then_some(Fault::ServerError)
+    });
+    let swept = tide.run().await.unwrap();
+    tide.world.aws.faults().clear();
+    assert_eq!((swept.told, swept.troubles.len()), (1, 1), "{swept:?}");
+    assert!(swept.troubles[0].to_string().contains("ListAccessKeys"), "{swept:?}");
+    assert_eq!(swept_at().await, before);
+    let next = tide.run().await.unwrap();
+    assert_eq!((next.told, next.troubles.len()), (1, 0), "{next:?}");
+    assert!(swept_at().await > before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_gone_is_closed_after_a_day_and_reopened_on_sight() {
     let tide = Tide::new("notify").await;
     tide.run().await.unwrap();
@@ -380,6 +411,14 @@ async fn the_organization_s_cap_is_counted_in_the_ledger() {
     let swept = tide.run().await.unwrap();
     assert_eq!(swept.refused[0].by, HeldBy::OrganizationCap { most: 1 });
     assert_eq!(tide.status().await, Status::Active);
+    // The channel is told, once, by which name the plan can be let through.
+    let command = format!("keytide approve {} --account {PROD}", swept.plan.hash());
+    assert!(tide.world.all_said().contains(&command), "{}", tide.world.all_said());
+    let is_it = |text: &&String| text.contains("beyond the whole organization's cap");
+    let told = || tide.world.channel_texts().iter().filter(is_it).count();
+    assert_eq!(told(), 1, "{:?}", tide.world.channel_texts());
+    tide.run().await.unwrap();
+    assert_eq!(told(), 1);
     assert_eq!(tide.days(1).await.disabled.len(), 1, "the next day counts anew");
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use keytide_aws::{
     Failure,
-    ledger::{Approval, Change, Halt, Ledger, LedgerReader, PolicyInForce, Recorded, Versioned},
+    ledger::{Approval, Change, DisablesOf, Halt, Ledger, LedgerReader, PolicyInForce, Recorded, Versioned},
 };
 use keytide_core::{
     AccountId, alert,
@@ -90,19 +90,27 @@ impl Decide {
         Err(changing("the halt"))
     }
 
-    /// Lets a plan through beyond its account's cap: the plan as it is now, and only if that is the one that
-    /// the person means.
+    /// Lets a plan through beyond its account's cap, or, where that does not hold it, the organization's: the plan
+    /// as it is now, and only if that is the one that the person means.
     pub async fn approve(
         &self,
         plan: &SweepPlan,
         hash: &str,
+        policy: &Policy,
         now: Timestamp,
     ) -> Result<Decision, DecideError> {
         let account = &plan.account;
-        let capped = plan.held.iter().filter(|held| matches!(held.by, HeldBy::AccountCap { .. })).count();
+        let of_account = plan.held.iter().filter(|held| matches!(held.by, HeldBy::AccountCap { .. })).count();
+        let done = self.ledger.disabled_on(DisablesOf::Organization, utc_date(now)).await?;
+        let left =
+            usize::try_from(policy.caps().organization_per_day.saturating_sub(done)).unwrap_or(usize::MAX);
+        let capped = match of_account {
+            0 if plan.disables.len() > left => plan.disables.len(),
+            of_account => of_account,
+        };
         if capped == 0 {
             return Err(DecideError::Refused(format!(
-                "nothing in {account} is held back by its cap now, so there is nothing to approve"
+                "nothing in {account} is held back by a cap now, so there is nothing to approve"
             )));
         }
         if plan.hash() != hash {

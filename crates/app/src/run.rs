@@ -268,6 +268,7 @@ impl<P: Post> Runs<P> {
         let run = if let Some(run) = present {
             run.clone()
         } else {
+            self.end_the_one_before(latest.as_ref(), invocation).await;
             let started = self.start(latest.map(|latest| latest.value), invocation).await;
             started.map_err(BeginError::Failed)?
         };
@@ -280,6 +281,22 @@ impl<P: Post> Runs<P> {
         }
         let end = self.end(run, invocation).await.map_err(BeginError::Failed)?;
         Ok(Begun::Ended { date, end })
+    }
+
+    /// Posts the digest that an earlier run still owes. Failing to must not keep the next one from beginning.
+    async fn end_the_one_before(&self, before: Option<&Versioned<Run>>, invocation: &Invocation) {
+        let Some(run) = before.filter(|run| run.value.queued_at.is_some() && run.value.digest_at.is_none())
+        else {
+            return;
+        };
+        let date = run.value.date;
+        match self.end(run.clone(), invocation).await {
+            Ok(End { digest: DigestEnd::Failed { cause, .. }, .. }) => {
+                tracing::error!(%date, cause, "the digest of an earlier run cannot be posted");
+            }
+            Ok(_) => tracing::warn!(%date, "an earlier run had not come to its end: it is told now"),
+            Err(failure) => tracing::error!(%date, %failure, "an earlier run cannot be ended"),
+        }
     }
 
     /// Writes the run's item; where somebody was faster, theirs.
@@ -436,7 +453,8 @@ impl<P: Post> Runs<P> {
         Outcome::of(&swept, &keys, run.previous_at, invocation.now())
     }
 
-    /// Writes the outcome, joined to what stands there, and whether the run is done with the account.
+    /// Writes the outcome, joined to what stands there, and whether the run is done with the account. What was done is
+    /// told of by this alone, and the next try would find nothing more to do: so it is tried for some seconds.
     async fn save_outcome(
         &self,
         date: Date,
@@ -445,19 +463,39 @@ impl<P: Post> Runs<P> {
         invocation: &Invocation,
     ) -> Result<Outcome, Failure> {
         let account = outcome.account.clone();
-        outcome.swept_at = self.ledger.account(&account).await?.value.swept_at;
-        for _ in 0..TRIES {
-            let known = self.ledger.outcome::<Outcome>(date, &account).await?;
-            let version = known.as_ref().map_or(0, |known| known.version);
-            let has_troubles = outcome.has_troubles();
-            let mut joined = outcome.clone().after(known.map(|known| known.value));
-            joined.is_final = joined.is_final || !has_troubles || !may_mend || joined.tries >= MOST_TRIES;
-            if self.ledger.save_outcome(date, &account, &joined, version, invocation.now()).await? {
-                return Ok(joined);
+        let changing = format!("it changed {TRIES} times meanwhile");
+        let mut failure = Failure::retry(format!("writing the outcome of {account}"), changing);
+        for turn in 0..TRIES {
+            let read = tokio::try_join!(
+                self.ledger.account(&account),
+                self.ledger.outcome::<Outcome>(date, &account)
+            );
+            let saved = match read {
+                // Our own write, whose answer was lost.
+                Ok((_, Some(known))) if known.value.at == outcome.at => return Ok(known.value),
+                Ok((record, known)) => {
+                    outcome.swept_at = record.value.swept_at;
+                    let version = known.as_ref().map_or(0, |known| known.version);
+                    let has_troubles = outcome.has_troubles();
+                    let mut joined = outcome.clone().after(known.map(|known| known.value));
+                    joined.is_final =
+                        joined.is_final || !has_troubles || !may_mend || joined.tries >= MOST_TRIES;
+                    let saved =
+                        self.ledger.save_outcome(date, &account, &joined, version, invocation.now()).await;
+                    saved.map(|is_saved| is_saved.then_some(joined))
+                }
+                Err(failed) => Err(failed),
+            };
+            match saved {
+                Ok(Some(joined)) => return Ok(joined),
+                Ok(None) => {}
+                Err(failed) => {
+                    failure = failed;
+                    tokio::time::sleep(Duration::from_millis(50 << turn)).await;
+                }
             }
         }
-        let cause = format!("it changed {TRIES} times meanwhile");
-        Err(Failure::retry(format!("writing the outcome of {account}"), cause))
+        Err(failure)
     }
 
     /// Marks the account as done with, and ends the run after the last one.

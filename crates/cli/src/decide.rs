@@ -234,7 +234,7 @@ pub(crate) async fn approve(
     for line in plan.to_string().lines() {
         output.line(&shown(line, 400));
     }
-    told(output, desk.decide().approve(&plan, &args.plan, clock.now()).await)
+    told(output, desk.decide().approve(&plan, &args.plan, &in_force.policy, clock.now()).await)
 }
 
 pub(crate) async fn exempt(

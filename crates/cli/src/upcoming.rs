@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use jiff::{Timestamp, civil::Date};
-use keytide_aws::{Failure, ledger::Ledger};
+use keytide_aws::{
+    Failure,
+    ledger::{DisablesOf, Ledger},
+};
 use keytide_core::{
     AccountId,
     delivery::{NoticeDay, Stage},
@@ -199,7 +202,7 @@ async fn state(
         ledger.account(account),
         ledger.exemptions(account),
         ledger.approvals(account),
-        ledger.disabled_on(account, utc_date(now)),
+        ledger.disabled_on(DisablesOf::Account(account), utc_date(now)),
     );
     let record = record?.value;
     Ok(AccountState {

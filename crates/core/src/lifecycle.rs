@@ -204,8 +204,9 @@ pub fn phase<'a>(key: &'a Key, around: &Circumstances<'a>) -> Phase<'a> {
 pub fn armed(key: &Key, born: Timestamp, around: &Circumstances<'_>) -> Armed {
     let mut since = born;
     let mut by = ArmedBy::Birth;
+    // What lies ahead of our clock counts as well: our clock may be slow, and the later epoch is the safer one.
     let mut later = |at: Option<Timestamp>, cause: ArmedBy| {
-        if let Some(at) = at.filter(|at| *at > since && *at <= around.now) {
+        if let Some(at) = at.filter(|at| *at > since) {
             (since, by) = (at, cause);
         }
     };
@@ -218,7 +219,9 @@ pub fn armed(key: &Key, born: Timestamp, around: &Circumstances<'_>) -> Armed {
         }
     }
     later(begins, ArmedBy::Reactivation);
-    later(around.exemption.map(|exemption| exemption.ends(around.now)), ArmedBy::ExemptionEnded);
+    let ended =
+        around.exemption.map(|exemption| exemption.ends(around.now)).filter(|ends| *ends <= around.now);
+    later(ended, ArmedBy::ExemptionEnded);
     later(around.enforced_since, ArmedBy::Enforce);
     later(around.restored_at, ArmedBy::Restored);
     // The first of them alone gives a day: else one a day would do.
@@ -242,13 +245,15 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
         due_on: utc_date(days_after(born, life.disable_day)),
         holds: age_days >= life.disable_day,
         stage: life.notice_days.iter().rev().find(|day| **day <= age_days).map(|day| NoticeDay::Age(*day)),
-        marks: marks_of(key, &epoch, Ground::Age, armed.since),
+        told_from: today,
+        marks: marks_of(key, &epoch, Ground::Age, None),
     };
     let of_disuse = life.inactive_days.and_then(|most| {
         let read = key.last_use.as_ref()?;
         // What is not known for certain is no ground.
         (now.duration_since(read.seen_at) <= LAST_USE_FRESH).then_some(())?;
-        let active = read.at.unwrap_or(born).max(born).max(armed.since);
+        let used = read.at.unwrap_or(born).max(born);
+        let active = used.max(armed.since);
         let lead = most.saturating_sub(around.dates_between);
         let idle = whole_days(active, now);
         Some(Case {
@@ -256,7 +261,8 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
             due_on: utc_date(days_after(active, most)),
             holds: idle >= most,
             stage: (idle >= lead).then_some(NoticeDay::Unused),
-            marks: marks_of(key, &epoch, Ground::Unused, active),
+            told_from: utc_date(days_after(active, lead)),
+            marks: marks_of(key, &epoch, Ground::Unused, Some(used)),
         })
     });
     let mut cases: Vec<Case<'a>> = std::iter::once(of_age).chain(of_disuse).collect();
@@ -288,24 +294,19 @@ fn clock<'a>(key: &'a Key, born: Timestamp, around: &Circumstances<'a>) -> Clock
     disable_on = disable_on.max(grace.unwrap_or(Date::MIN));
     let is_past_its_day = case.holds && notice_day.is_none() && today >= disable_on;
     let reminder = case.reminder(today, is_past_its_day.then_some(disable_on), &armed);
-    // Names are the epoch's, not the ground's: one that was sent is used up.
-    let used = key.notices.iter().filter(|mark| mark.epoch == epoch).filter_map(|mark| match mark.stage {
+    // Names are the epoch's, not the ground's or a stretch's without use: one that was sent is used up.
+    let of_epoch = || key.notices.iter().filter(|mark| mark.epoch == epoch);
+    let used = of_epoch().filter_map(|mark| match mark.stage {
         Stage::Reminder(date) => Some(date),
         _ => None,
     });
     let next_name = used.max().map_or(Date::MIN, |date| dates_after(date, 1));
-    let reminder = reminder.map(|date| date.max(next_name));
+    let is_used_up = |stage: &Stage| of_epoch().any(|mark| mark.stage == *stage);
+    let by_its_day = notice_day.map(Stage::Notice).filter(|stage| !is_used_up(stage));
+    let by_a_date = notice_day.map(|_| case.told_from).or(reminder);
+    let notice = by_its_day.or(by_a_date.map(|date| Stage::Reminder(date.max(next_name))));
     let licence = case.licence(around, today).filter(|_| today >= disable_on);
-    Clock {
-        age_days,
-        born_ahead,
-        armed,
-        ground: case.ground,
-        disable_on,
-        notice: notice_day.map(Stage::Notice).or(reminder.map(Stage::Reminder)),
-        licence,
-        is_past_its_day,
-    }
+    Clock { age_days, born_ahead, armed, ground: case.ground, disable_on, notice, licence, is_past_its_day }
 }
 
 /// One of the reasons for which a key may have to go.
@@ -317,6 +318,8 @@ struct Case<'a> {
     holds: bool,
     /// The latest notice that its time has come for.
     stage: Option<NoticeDay>,
+    /// The date from which that notice is due, where it has to be told by another name than its day's.
+    told_from: Date,
     /// The confirmed notices of this epoch for this reason.
     marks: Vec<&'a NoticeMark>,
 }
@@ -326,6 +329,8 @@ impl<'a> Case<'a> {
         self.marks.iter().any(|mark| match mark.stage {
             // The policy's days may have changed: a later notice has said all that an earlier one would.
             Stage::Notice(told) => told >= stage,
+            // Of a later stretch without use: see where notices get their names.
+            Stage::Reminder(_) => stage == NoticeDay::Unused,
             _ => false,
         })
     }
@@ -374,9 +379,11 @@ impl<'a> Case<'a> {
     }
 }
 
-fn marks_of<'a>(key: &'a Key, epoch: &str, ground: Ground, since: Timestamp) -> Vec<&'a NoticeMark> {
-    key.notices
-        .iter()
-        .filter(|mark| mark.epoch == epoch && mark.ground == ground && mark.at >= since)
-        .collect()
+/// The epoch's notices for this reason, of those that told of no use the ones after the latest use. An epoch says
+/// itself since when it counts, also by a clock that is ahead of ours.
+fn marks_of<'a>(key: &'a Key, epoch: &str, ground: Ground, used: Option<Timestamp>) -> Vec<&'a NoticeMark> {
+    let counts = |mark: &&NoticeMark| {
+        mark.epoch == epoch && mark.ground == ground && used.is_none_or(|used| mark.at >= used)
+    };
+    key.notices.iter().filter(counts).collect()
 }

@@ -133,7 +133,11 @@ impl Outcome {
             let planned = plan.disables.iter().find(|planned| planned.key_id == *key_id);
             DisabledRow {
                 key_id: key_id.clone(),
-                user: planned.map(|planned| planned.user.clone()).unwrap_or_default(),
+                user: planned
+                    .map(|planned| planned.user.as_str())
+                    .or(key.and_then(|key| key.holder.subject.user()))
+                    .unwrap_or_default()
+                    .to_owned(),
                 last_used: key.and_then(|key| key.last_use.as_ref()?.at),
                 is_confirmed: *is_confirmed,
             }

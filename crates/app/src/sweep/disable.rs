@@ -27,7 +27,7 @@ use keytide_core::{
 use keytide_slack::Post;
 use tokio::time::{Instant, sleep};
 
-use super::{Observed, Sweep, Swept, TRIES, Trouble, record::report_of};
+use super::{Observed, Sweep, Swept, TRIES, Trouble, is_of, record::report_of};
 use crate::{Invocation, deliver::Context};
 
 /// How long IAM may take to show what was done. It takes three or four seconds.
@@ -39,6 +39,8 @@ const LEAST_TIME: Duration = Duration::from_mins(1);
 const CLOCKS_AGREE: SignedDuration = SignedDuration::from_mins(5);
 /// A claim to disable lives long enough for its event to arrive under it.
 const CLAIM: SignedDuration = SignedDuration::from_mins(10);
+/// For so long after its claim ran out the event of a disable may still come.
+const EVENT_MAY_COME: SignedDuration = SignedDuration::from_hours(24);
 
 /// What the sweep at hand goes by.
 #[derive(Clone, Copy)]
@@ -136,8 +138,9 @@ impl<P: Post> Sweep<P> {
         };
         match went {
             Ok(Went::Seen(seen, _)) => {
-                let recorded =
-                    self.record_disable(&place, planned, seen, &session_name, under.policy, invocation).await;
+                let recorded = self
+                    .record_disable(&place, planned, (seen, None), &session_name, under.policy, invocation)
+                    .await;
                 let untold = match recorded {
                     Ok(untold) => untold,
                     // The claim stays as it is and runs out; the key is disabled all the same.
@@ -185,9 +188,12 @@ impl<P: Post> Sweep<P> {
         let in_force = self.ledger.policy().await.map_err(words)?;
         // The halt last: whoever sets one wants it to hold at once.
         let halt = self.ledger.halt().await.map_err(words)?;
-        // One that is gone is another one, too.
-        let hash = in_force.map_or_else(|| Policy::built_in().hash().to_owned(), |found| found.value.hash);
-        if hash != policy.hash() {
+        // One that is gone is another one, too; and so is one that came back after another.
+        let is_the_same = match in_force {
+            Some(found) => is_of(&found, policy) && Some(found.version) == record.policy_version,
+            None => policy.hash() == Policy::built_in().hash(),
+        };
+        if !is_the_same {
             return Ok(Err(Went::Held(HeldBy::PolicyChanged)));
         }
         let state = AccountState {
@@ -233,10 +239,11 @@ impl<P: Post> Sweep<P> {
         };
         // Counted before it is done: whoever dies in between has counted it.
         let of_account = if planned.beyond_cap { u32::MAX } else { under.account_cap };
-        let of_all = under.policy.caps().organization_per_day;
+        let cap_of_all = under.policy.caps().organization_per_day;
+        let of_all = if planned.beyond_cap { u32::MAX } else { cap_of_all };
         let caps = [
             // The organization's first: the account's plan has reckoned with its own.
-            (DisablesOf::Organization, of_all, HeldBy::OrganizationCap { most: of_all }),
+            (DisablesOf::Organization, of_all, HeldBy::OrganizationCap { most: cap_of_all }),
             (DisablesOf::Account(account), of_account, HeldBy::AccountCap { most: of_account }),
         ];
         for (of, most, by) in caps {
@@ -325,12 +332,13 @@ impl<P: Post> Sweep<P> {
     }
 
     /// Writes what was seen, the key's new state and the messages about it; then sends them. Gives what kept
-    /// a message, which is recorded and goes out with the next sweep.
+    /// a message, which is recorded and goes out with the next sweep. `found_of` says when it was done, where that is
+    /// found out later: then the key's state is known from elsewhere.
     async fn record_disable(
         &self,
         place: &Place,
         planned: &PlannedDisable,
-        seen: SeenAfter,
+        (seen, found_of): (SeenAfter, Option<Timestamp>),
         session_name: &str,
         policy: &Policy,
         invocation: &Invocation,
@@ -342,8 +350,9 @@ impl<P: Post> Sweep<P> {
                 self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
             let Some(Versioned { value: mut key, version }) = known else { return Ok(None) };
             let now = invocation.now();
-            let disabled = DisabledKey { key: key.clone(), at: now, planned: planned.clone(), seen };
-            if seen == SeenAfter::Inactive && key.standing_word() == "Active" {
+            let at = found_of.unwrap_or(now);
+            let disabled = DisabledKey { key: key.clone(), at, planned: planned.clone(), seen };
+            if found_of.is_none() && seen == SeenAfter::Inactive && key.standing_word() == "Active" {
                 key.set_inactive(now);
             }
             let id = format!("disable-{}", sha256_hex(session_name.as_bytes()));
@@ -390,49 +399,61 @@ impl<P: Post> Sweep<P> {
         Ok(told.reduce(|ours, this| ours || this))
     }
 
-    /// A disable that somebody began and could not record, as an invocation that died: told of now, if the key
-    /// has turned out Inactive since. While it is active as far as anybody knows, the plan decides.
+    /// A disable that somebody began and could not record, as an invocation that died: told of now, if the key has
+    /// turned out Inactive since, or its event has come. Else it is given up after a day: what is to become of an
+    /// active key, the plan decides.
     pub(super) async fn finish_disable(
         &self,
         place: &Place,
         claim: &Versioned<Delivery>,
+        swept: &mut Swept,
         policy: &Policy,
         invocation: &Invocation,
     ) -> Result<(), Trouble> {
         let DeliveryState::Doing { by, since, until } = &claim.value.state else { return Ok(()) };
-        let (Place::Key { account, key_id }, true) = (place, invocation.now() >= *until) else {
-            return Ok(());
-        };
+        let Place::Key { account, key_id } = place else { return Ok(()) };
         let trouble = |cause: String| Trouble::of(key_id, cause);
+        let now = invocation.now();
+        if now < *until {
+            return Err(trouble(format!(
+                "a disable that another sweep began at {since} has not ended; it is looked at after {until}"
+            )));
+        }
         let known = self.ledger.key(account, key_id).await.map_err(|failure| trouble(failure.to_string()))?;
         let Some(Versioned { value: key, .. }) = known else { return Ok(()) };
-        let mark = key.notices.iter().rfind(|mark| mark.epoch == claim.value.name.epoch);
-        let (Some(mark), Some(born), "Inactive") = (mark, key.born(), key.standing_word()) else {
-            return Ok(());
+        let who =
+            self.who_disabled(place, by, *since).await.map_err(|failure| trouble(failure.to_string()))?;
+        let give_up = |cause: &str| Ending::GivenUp(cause.to_owned());
+        let seen = match (who, key.standing_word() == "Inactive") {
+            // Also if somebody has changed it since.
+            (Some(true), _) => SeenAfter::Inactive,
+            (None, true) => SeenAfter::FoundInactive,
+            (Some(false), true) => {
+                let ending = give_up("somebody else had set the key Inactive");
+                return self.end_claim(place, claim, by, ending, invocation).await;
+            }
+            (_, false) if now.duration_since(*until) < EVENT_MAY_COME => return Ok(()),
+            (_, false) => {
+                let ending = give_up("nothing shows that it was done");
+                return self.end_claim(place, claim, by, ending, invocation).await;
+            }
         };
+        let mark = key.notices.iter().rfind(|mark| mark.epoch == claim.value.name.epoch);
         let planned = PlannedDisable {
             key_id: key_id.clone(),
             user: key.holder.subject.user().unwrap_or_default().to_owned(),
             epoch: claim.value.name.epoch.clone(),
-            ground: mark.ground,
-            age_days: whole_days(born, invocation.now()),
-            noticed_at: mark.at,
-            named: mark.disable_on,
+            ground: mark.map_or(Ground::Age, |mark| mark.ground),
+            age_days: key.born().map_or(0, |born| whole_days(born, *since)),
+            noticed_at: mark.map_or(*since, |mark| mark.at),
+            named: mark.map_or_else(|| utc_date(*since), |mark| mark.disable_on),
             beyond_cap: false,
         };
-        let who =
-            self.who_disabled(place, by, *since).await.map_err(|failure| trouble(failure.to_string()))?;
-        let seen = match who {
-            Some(true) => SeenAfter::Inactive,
-            None => SeenAfter::FoundInactive,
-            Some(false) => {
-                let cause = "somebody else had set the key Inactive".to_owned();
-                return self.end_claim(place, claim, by, Ending::GivenUp(cause), invocation).await;
-            }
-        };
-        let untold = self.record_disable(place, &planned, seen, by, policy, invocation).await?;
+        let found = (seen, Some(*since));
+        let untold = self.record_disable(place, &planned, found, by, policy, invocation).await?;
+        swept.disabled.push((key_id.clone(), seen == SeenAfter::Inactive));
         let note = Some("found done by a later sweep".to_owned());
-        let receipt = Receipt { channel: "iam".to_owned(), ts: invocation.now().to_string(), note };
+        let receipt = Receipt { channel: "iam".to_owned(), ts: now.to_string(), note };
         self.end_claim(place, claim, by, Ending::Done(receipt), invocation).await?;
         untold.map_or(Ok(()), Err)
     }

@@ -13,7 +13,7 @@ mod observe;
 mod of_account;
 mod record;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -107,8 +107,9 @@ pub enum SweepError {
     Unreadable(Failure),
 }
 
-/// How long one sweep of an account may hold it. Longer than an invocation lasts.
-const LEASE: SignedDuration = SignedDuration::from_mins(20);
+/// How long one sweep of an account may hold it: as long as an invocation lasts, and a claim to disable that it made
+/// at its end. Whoever has the account next finds none of those still open.
+const LEASE: SignedDuration = SignedDuration::from_mins(25);
 /// Items of the ledger that are written side by side.
 const AT_ONCE: usize = 16;
 /// How often the account's record is written anew because somebody else was faster.
@@ -150,7 +151,9 @@ impl<P: Post> Sweep<P> {
         let mut observed = match observed {
             Ok(observed) => observed,
             Err(error) => {
-                self.release(account, taken, invocation, |_| {}).await;
+                if let Err(trouble) = self.release(account, taken, invocation, |_| {}).await {
+                    tracing::error!(%account, %trouble, "an account was not given back");
+                }
                 return Err(error);
             }
         };
@@ -173,28 +176,33 @@ impl<P: Post> Sweep<P> {
         };
         self.record_changes(&observed, &open_disables, &mut swept, policy, invocation).await;
         for (place, claim) in &open_disables {
-            swept.troubles.extend(self.finish_disable(place, claim, policy, invocation).await.err());
+            let finished = self.finish_disable(place, claim, &mut swept, policy, invocation).await;
+            swept.troubles.extend(finished.err());
         }
         self.tell_of_account(&mut swept, invocation).await;
         self.notify(&mut swept, policy, invocation).await;
         self.disable(&observed, &mut swept, policy, &taken.value, invocation).await;
+        self.tell_of_organization_cap(&mut swept, invocation).await;
         self.notify_refused(&mut swept, policy, invocation).await;
         swept.calls = observed.inventory.calls();
         let is_success = swept.troubles.is_empty();
-        self.release(account, taken, invocation, |record| {
+        let released = self.release(account, taken, invocation, |record| {
             // Stock was taken once, even if not everybody could be read: see `AccountState::is_stock`.
             record.baseline_at = record.baseline_at.or(Some(observed.at));
             if is_success {
                 // The beginning: what happened since is for the next sweep.
                 record.swept_at = Some(observed.at);
+                if observed.is_everybody {
+                    record.listed_all_at = Some(observed.at);
+                }
                 // Only now: a user who changed and could not be read counts as changed the next time too.
                 if let Some((made_at, rows)) = &observed.report_rows {
                     record.report_at = Some(*made_at);
                     record.report_rows.clone_from(rows);
                 }
             }
-        })
-        .await;
+        });
+        swept.troubles.extend(released.await.err());
         Ok(swept)
     }
 
@@ -209,8 +217,8 @@ impl<P: Post> Sweep<P> {
         let (in_force, first) = tokio::join!(self.ledger.policy(), self.ledger.account(account));
         let in_force = in_force.map_err(SweepError::Unreadable)?;
         // Of the policy at hand, not of one that came after it: that one is still to be noted.
-        let is_at_hand = |in_force: &Versioned<PolicyInForce>| in_force.value.hash == policy.hash();
-        let policy_version = in_force.filter(is_at_hand).map(|in_force| in_force.version);
+        let policy_version =
+            in_force.filter(|in_force| is_of(in_force, policy)).map(|in_force| in_force.version);
         let mut read = first;
         for _ in 0..TRIES {
             let Versioned { value: mut record, version } = read.map_err(SweepError::Unreadable)?;
@@ -254,6 +262,10 @@ impl<P: Post> Sweep<P> {
         now: Option<u64>,
     ) -> Result<bool, Failure> {
         let (Some(noted), Some(now)) = (noted, now) else { return Ok(false) };
+        if now < noted {
+            // It was taken away and begun anew: nothing tells what held meanwhile.
+            return Ok(true);
+        }
         let between = usize::try_from(now.saturating_sub(noted)).unwrap_or(usize::MAX).saturating_sub(1);
         if between == 0 {
             return Ok(false);
@@ -265,33 +277,46 @@ impl<P: Post> Sweep<P> {
         }))
     }
 
-    /// Gives the account back, as it was taken and with what is new about it. Failing to costs a wait, and
-    /// nothing is lost: the lease runs out, and what was done is recorded with the keys.
+    /// Gives the account back, as it was taken and with what is new about it. Failing to costs a wait: the lease runs
+    /// out, and what was done is recorded with the keys. But the sweep was not one that succeeded.
     async fn release(
         &self,
         account: &AccountId,
         taken: Versioned<AccountRecord>,
         invocation: &Invocation,
         change: impl Fn(&mut AccountRecord),
-    ) {
+    ) -> Result<(), Trouble> {
         let mut known = Ok(taken);
-        for _ in 0..TRIES {
-            if let Ok(Versioned { value: mut record, version }) = known {
-                change(&mut record);
-                if record.lease.as_ref().is_some_and(|lease| lease.by == invocation.session) {
-                    record.lease = None;
-                }
-                match self.ledger.save_account(account, &record, version).await {
-                    Ok(Some(_)) => return,
-                    Ok(None) => {}
-                    Err(failure) => {
-                        tracing::error!(%account, %failure, "an account's record could not be written");
+        let mut cause = format!("it changed {TRIES} times meanwhile");
+        for turn in 0..TRIES {
+            let saved = match known {
+                Ok(Versioned { value: mut record, version }) => {
+                    change(&mut record);
+                    if record.lease.as_ref().is_some_and(|lease| lease.by == invocation.session) {
+                        record.lease = None;
                     }
+                    self.ledger.save_account(account, &record, version).await
+                }
+                Err(failure) => Err(failure),
+            };
+            match saved {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => {}
+                Err(failure) => {
+                    cause = failure.to_string();
+                    tokio::time::sleep(Duration::from_millis(50 << turn)).await;
                 }
             }
             known = self.ledger.account(account).await;
         }
+        Err(Trouble::general(format!("the account's record could not be written: {cause}")))
     }
+}
+
+/// Whether what is in force is this policy, as this program reads it: another version of keytide may have stored it
+/// with another hash.
+fn is_of(in_force: &Versioned<PolicyInForce>, policy: &Policy) -> bool {
+    Policy::parse(&in_force.value.text).is_ok_and(|parsed| parsed.hash() == policy.hash())
 }
 
 /// Does what waits for the ledger side by side, some at a time, and gives what came of each in its order.

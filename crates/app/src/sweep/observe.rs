@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use keytide_aws::{
     Failure,
     inventory::{Inventory, Report},
-    ledger::{LedgerReader, Versioned},
+    ledger::{AccountRecord, DisablesOf, LedgerReader, Versioned},
     member::Members,
 };
 use keytide_core::{
@@ -49,6 +49,7 @@ pub struct Observed {
     /// What could not be read. The rest stands.
     pub troubles: Vec<Trouble>,
     pub(super) report_rows: Option<(Timestamp, BTreeMap<String, String>)>,
+    pub(super) is_everybody: bool,
     pub(super) inventory: Inventory,
 }
 
@@ -95,7 +96,7 @@ impl Observer {
             let (entered, state) = tokio::join!(entering, self.state(account, at));
             (entered.map_err(SweepError::Unreadable)?, state)
         };
-        let (state, previous) = state.map_err(SweepError::Unreadable)?;
+        let (state, record) = state.map_err(SweepError::Unreadable)?;
         let mut troubles = Vec::new();
         let (rows, report_rows, root_keys) = match report {
             Report::Fresh { generated_at, report } => {
@@ -106,7 +107,7 @@ impl Observer {
                     let active = root.slots.iter().filter(|slot| slot.active);
                     active.map(|slot| slot.last_rotated).collect()
                 });
-                let (rows, marks) = compared(&report.rows, &previous);
+                let (rows, marks) = compared(&report.rows, &record.report_rows);
                 (Some(rows), Some((generated_at, marks)), root)
             }
             Report::StillBeingMade if visit < MOST_VISITS => {
@@ -126,7 +127,7 @@ impl Observer {
                 (None, None, None)
             }
         };
-        let wanted = needs(&state, rows.as_deref(), policy, at);
+        let wanted = needs(&state, rows.as_deref(), record.listed_all_at, policy, at);
         let mut users = wanted.users;
         if rows.is_none() {
             // Without a report only the list of all users shows who is new.
@@ -164,7 +165,8 @@ impl Observer {
                 Err(failure) => tracing::warn!(key_id, %failure, "a key's last use could not be read"),
             }
         }
-        Ok(Observed { at, state, seen, troubles, report_rows, inventory })
+        let is_everybody = wanted.is_everybody;
+        Ok(Observed { at, state, seen, troubles, report_rows, is_everybody, inventory })
     }
 
     /// One user's keys, and its tags where they matter.
@@ -193,19 +195,19 @@ impl Observer {
         (name, outcome)
     }
 
-    /// What the ledger holds about the account, and the rows of the report before.
+    /// What the ledger holds about the account's keys, and about itself.
     async fn state(
         &self,
         account: &AccountId,
         now: Timestamp,
-    ) -> Result<(AccountState, BTreeMap<String, String>), Failure> {
+    ) -> Result<(AccountState, AccountRecord), Failure> {
         let (record, keys, exemptions, halt, restored, disabled_today, approvals) = tokio::join!(
             self.ledger.account(account),
             self.ledger.open_keys(account),
             self.ledger.exemptions(account),
             self.ledger.halt(),
             self.ledger.restored(),
-            self.ledger.disabled_on(account, utc_date(now)),
+            self.ledger.disabled_on(DisablesOf::Account(account), utc_date(now)),
             self.ledger.approvals(account),
         );
         let record = record?.value;
@@ -220,7 +222,7 @@ impl Observer {
             halt: halt?.map(|halt| halt.value.reason),
             approved: approvals?,
         };
-        Ok((state, record.report_rows))
+        Ok((state, record))
     }
 }
 

@@ -36,12 +36,46 @@ impl<P: Post> Sweep<P> {
             let message = messages::root_key(&plan.account, *at, accounts);
             due.push((at.to_string(), Stage::RootKey, Severity::Critical, message));
         }
-        let place = Place::Account { account: plan.account.clone() };
         for (epoch, stage, severity, message) in due {
-            let name = DeliveryName { epoch, stage, recipient: Recipient::Channel };
-            if let Err(cause) = self.tell_once(&place, name, severity, &message, invocation).await {
-                swept.troubles.push(Trouble::general(format!("telling of the account: {cause}")));
-            }
+            self.tell_account_once(swept, (epoch, stage), severity, &message, invocation).await;
+        }
+    }
+
+    /// Tells the channel of the keys that, when it came to it, the organization's cap held back, with how to let them
+    /// through.
+    pub(super) async fn tell_of_organization_cap(&self, swept: &mut Swept, invocation: &Invocation) {
+        let mut most = None;
+        let capped: Vec<&str> = swept
+            .refused
+            .iter()
+            .filter_map(|held| match held.by {
+                HeldBy::OrganizationCap { most: cap } => {
+                    most = Some(cap);
+                    Some(held.key_id.as_str())
+                }
+                _ => None,
+            })
+            .collect();
+        let Some(most) = most else { return };
+        let (plan, held, accounts) = (&swept.plan, capped.len(), &self.deliver.settings.accounts);
+        let hash = plan.hash_of(capped);
+        let message = messages::organization_cap_reached(&plan.account, most, held, &hash, accounts);
+        let name = (hash, Stage::CapReached);
+        self.tell_account_once(swept, name, Severity::Warning, &message, invocation).await;
+    }
+
+    async fn tell_account_once(
+        &self,
+        swept: &mut Swept,
+        (epoch, stage): (String, Stage),
+        severity: Severity,
+        message: &Message,
+        invocation: &Invocation,
+    ) {
+        let place = Place::Account { account: swept.plan.account.clone() };
+        let name = DeliveryName { epoch, stage, recipient: Recipient::Channel };
+        if let Err(cause) = self.tell_once(&place, name, severity, message, invocation).await {
+            swept.troubles.push(Trouble::general(format!("telling of the account: {cause}")));
         }
     }
 

@@ -30,6 +30,9 @@ pub struct AccountRecord {
     /// The beginning of its latest sweep that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept_at: Option<Timestamp>,
+    /// The beginning of its latest successful sweep that listed everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_all_at: Option<Timestamp>,
     /// Since when it is in `enforce`; none where it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforced_since: Option<Timestamp>,
@@ -300,8 +303,8 @@ impl Ledger {
     }
 
     /// How many of an account's keys were disabled on this date, read consistently.
-    pub async fn disabled_on(&self, account: &AccountId, date: Date) -> Result<u32, Failure> {
-        let partition = DisablesOf::Account(account).partition();
+    pub async fn disabled_on(&self, of: DisablesOf<'_>, date: Date) -> Result<u32, Failure> {
+        let partition = of.partition();
         let wanted = items::key_of(&partition, &format!("DATE#{date}"));
         let found = self.get_all(vec![wanted]).await?.into_iter().next();
         let Some(item) = found else { return Ok(0) };
@@ -473,8 +476,8 @@ impl LedgerReader {
     }
 
     /// See [`Ledger::disabled_on`].
-    pub async fn disabled_on(&self, account: &AccountId, date: Date) -> Result<u32, Failure> {
-        self.0.disabled_on(account, date).await
+    pub async fn disabled_on(&self, of: DisablesOf<'_>, date: Date) -> Result<u32, Failure> {
+        self.0.disabled_on(of, date).await
     }
 
     /// See [`Ledger::exemptions`].

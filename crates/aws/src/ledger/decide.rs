@@ -67,7 +67,8 @@ impl Ledger {
             }
             Change::Policy(policy) => {
                 writes.push(self.document_write(POLICY, POLICY_SORT, policy, over_version)?);
-                let kept = format!("APPLIED#{}", policy.at);
+                // By their order, not by their authors' clocks.
+                let kept = format!("APPLIED#{:010}#{}", over_version + 1, policy.at);
                 writes.push(self.document_write(POLICY, &kept, policy, 0)?);
             }
         }

@@ -134,7 +134,7 @@ pub struct PlannedDisable {
     pub noticed_at: Timestamp,
     /// The date that notice named.
     pub named: Date,
-    /// Whether it goes beyond the account's cap and a person approved the plan all the same.
+    /// Whether a person approved it beyond the caps.
     #[serde(default)]
     pub beyond_cap: bool,
 }
@@ -288,14 +288,16 @@ impl SweepPlan {
     /// give the same hash.
     pub fn hash(&self) -> String {
         let capped = self.held.iter().filter(|held| matches!(held.by, HeldBy::AccountCap { .. }));
-        let mut keys: Vec<&str> = capped.map(|held| held.key_id.as_str()).collect();
+        let keys: Vec<&str> = capped.map(|held| held.key_id.as_str()).collect();
         if keys.is_empty() {
-            keys.extend(self.disables.iter().map(|disable| disable.key_id.as_str()));
+            return self.hash_of(self.disables.iter().map(|disable| disable.key_id.as_str()));
         }
-        self.hash_over(keys)
+        self.hash_of(keys)
     }
 
-    fn hash_over(&self, mut keys: Vec<&str>) -> String {
+    /// The hash that this account's plan of the same UTC date and policy has, once it is about these keys.
+    pub fn hash_of<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> String {
+        let mut keys: Vec<&str> = keys.into_iter().collect();
         keys.sort_unstable();
         let date = lifecycle::utc_date(self.at);
         let text = format!("{}\n{}\n{date}\n{}", self.account, self.policy, keys.join("\n"));
@@ -549,7 +551,8 @@ fn plan_running(
     }
     // Who is disabled now is told of that; a key that no listing shows is told of when one does.
     if let Some(stage) = clock.notice.filter(|_| is_seen) {
-        let is_again = clock.armed.again.is_some() && matches!(stage, Stage::Reminder(_));
+        let is_past = matches!(stage, Stage::Reminder(_)) || clock.age_days >= treatment.life.disable_day;
+        let is_again = clock.armed.again.is_some() && is_past;
         let severity = match (is_again || treatment.break_glass, clock.armed.by, stage) {
             (true, ..) => Severity::Critical,
             (_, ArmedBy::Reactivation, _) | (.., Stage::Reminder(_)) => Severity::Warning,
@@ -635,10 +638,14 @@ fn hold_above_cap(plan: &mut SweepPlan, state: &AccountState, policy: &Policy, a
     plan.account_cap = most;
     let left = usize::try_from(most.saturating_sub(state.disabled_today)).unwrap_or(usize::MAX);
     if plan.disables.len() <= left {
+        // Then only the organization's cap can hold them.
+        if state.approved.contains(&plan.hash_of(plan.disables.iter().map(|one| one.key_id.as_str()))) {
+            plan.disables.iter_mut().for_each(|one| one.beyond_cap = true);
+        }
         return;
     }
     let above = plan.disables.split_off(left);
-    if state.approved.contains(&plan.hash_over(above.iter().map(|one| one.key_id.as_str()).collect())) {
+    if state.approved.contains(&plan.hash_of(above.iter().map(|one| one.key_id.as_str()))) {
         plan.disables.extend(above.into_iter().map(|one| PlannedDisable { beyond_cap: true, ..one }));
         return;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{AccountState, circumstances, treatment_of};
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
     lifecycle::{Phase, phase},
     policy::Policy,
 };
+
+const A_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// A user, as the credential report has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +38,19 @@ pub struct Needs {
     pub owners: BTreeSet<String>,
     /// The keys whose latest use is to be read, since a message or a disable is due.
     pub last_use: BTreeSet<String>,
+    /// Whether the users are everybody.
+    pub is_everybody: bool,
 }
 
 /// Says what has to be asked. `rows` is the credential report; without one everybody that the ledger knows is
-/// listed, since nothing else could tell what changed.
-pub fn needs(state: &AccountState, rows: Option<&[UserRow]>, policy: &Policy, now: Timestamp) -> Needs {
+/// listed, since nothing else could tell what changed. `listed_all_at` says when everybody was listed last, if ever.
+pub fn needs(
+    state: &AccountState,
+    rows: Option<&[UserRow]>,
+    listed_all_at: Option<Timestamp>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Needs {
     let mut needs = Needs::default();
     let mut by_user: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
     for key in &state.keys {
@@ -71,7 +81,9 @@ pub fn needs(state: &AccountState, rows: Option<&[UserRow]>, policy: &Policy, no
         needs.users.extend(by_user.keys().map(|user| (*user).to_owned()));
         return needs;
     };
-    let is_day_for_all = state.baseline_at.is_none() || is_weekday_of(&state.account, now);
+    // A week after it at the latest, should its weekday have failed.
+    let is_long_ago = listed_all_at.is_none_or(|at| now.duration_since(at) >= A_WEEK);
+    needs.is_everybody = is_long_ago || is_weekday_of(&state.account, now);
     let mut reported = BTreeSet::new();
     for row in rows {
         reported.insert(row.user.as_str());
@@ -79,7 +91,7 @@ pub fn needs(state: &AccountState, rows: Option<&[UserRow]>, policy: &Policy, no
         let active = known.iter().filter(|key| is_active(key)).count();
         // Of a user's third key the report knows nothing, and an inactive one it may hide.
         let agrees = row.active == active.min(2);
-        if row.has_changed || row.has_more || !agrees || is_day_for_all {
+        if row.has_changed || row.has_more || !agrees || needs.is_everybody {
             needs.users.insert(row.user.clone());
         }
     }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use keytide_core::{
+    cloudtrail::Subject,
     delivery::{NoticeDay, Stage},
     key::{Ground, Key, LastUse, NoticeMark},
     lifecycle::{ArmedBy, Circumstances, Clock, Exemption, Phase, phase},
@@ -21,6 +22,7 @@ struct Given {
     enforced_since: Option<Timestamp>,
     restored_at: Option<Timestamp>,
     exemption: Option<Exemption>,
+    dates_between: u32,
 }
 
 impl Given {
@@ -39,6 +41,7 @@ impl Given {
             enforced_since: None,
             restored_at: None,
             exemption: None,
+            dates_between: 5,
         }
     }
 
@@ -60,17 +63,20 @@ impl Given {
         }
     }
 
-    fn clock(&self, now: &str) -> Clock<'_> {
-        let around = Circumstances {
+    fn around(&self, now: &str) -> Circumstances<'_> {
+        Circumstances {
             treatment: &self.treatment,
             mode: self.mode,
             enforced_since: self.enforced_since,
             restored_at: self.restored_at,
             exemption: self.exemption.as_ref(),
-            dates_between: 5,
+            dates_between: self.dates_between,
             now: at(now),
-        };
-        match phase(&self.key, &around) {
+        }
+    }
+
+    fn clock(&self, now: &str) -> Clock<'_> {
+        match phase(&self.key, &self.around(now)) {
             Phase::Running(clock) => clock,
             other => panic!("expected a key whose clock runs, found {other:?}"),
         }
@@ -128,8 +134,8 @@ fn whatever_makes_earlier_notices_stale_begins_an_epoch() {
     assert_eq!(given.armed(now), epoch("2026-04-30T10:00:00Z", ArmedBy::Restored));
     given.enforced_since = Some(at(now));
     assert_eq!(given.armed(now), epoch(now, ArmedBy::Enforce), "the latest of them, be it now");
-    given.enforced_since = Some(at("2026-05-01T10:00:01Z"));
-    assert_eq!(given.armed(now).1, ArmedBy::Restored, "and not what is to come");
+    given.enforced_since = Some(at("2026-05-01T10:03:00Z"));
+    assert_eq!(given.armed(now), epoch("2026-05-01T10:03:00Z", ArmedBy::Enforce), "our clock may be slow");
 }
 
 #[test]
@@ -174,11 +180,41 @@ fn a_reactivation_gives_no_day_in_an_epoch_that_began_after_it_or_with_it() {
 }
 
 #[test]
-fn a_reactivation_that_lies_ahead_of_our_clock_neither_begins_an_epoch_nor_gives_a_day() {
+fn a_reactivation_that_lies_ahead_of_our_clock_makes_earlier_notices_stale_all_the_same() {
     let mut given = Given::new();
-    given.set_active(&["2026-05-20T10:00:30Z"]);
-    assert_eq!(given.armed("2026-05-20T10:00:00Z"), (BORN.to_owned(), ArmedBy::Birth, None));
-    assert_eq!(given.armed("2026-05-20T10:00:30Z").1, ArmedBy::Reactivation, "until it is there");
+    given.key.notices = vec![told(BORN, age(86), "2026-05-26T16:00:00Z", "2026-05-31")];
+    assert!(given.clock("2026-06-01T16:00:00Z").licence.is_some());
+    // Our clock is three minutes slow.
+    given.set_active(&["2026-06-01T16:03:00Z"]);
+    let clock = given.clock("2026-06-01T16:00:00Z");
+    assert_eq!(clock.armed.epoch(), "2026-06-01T16:03:00Z");
+    assert!(clock.licence.is_none() && clock.notice == Some(Stage::Notice(NoticeDay::Age(86))));
+    // What is said before our clock is there counts, in its epoch, and is said once.
+    given.key.notices.push(told("2026-06-01T16:03:00Z", age(86), "2026-06-01T16:00:00Z", "2026-06-06"));
+    assert_eq!(given.clock("2026-06-01T16:01:00Z").notice, None);
+    assert_eq!(given.clock("2026-06-06T16:00:00Z").licence, given.key.notices.last());
+}
+
+/// A policy may come to ask for more dates than a notice was told with.
+#[test]
+fn a_notice_licenses_once_as_many_dates_have_passed_as_are_asked_for_now() {
+    let mut given = Given::new();
+    given.key.notices = vec![told(BORN, age(86), "2026-05-26T16:00:00Z", "2026-05-31")];
+    given.dates_between = 7;
+    assert!(given.clock("2026-06-01T16:00:00Z").licence.is_none(), "six dates");
+    assert!(given.clock("2026-06-02T16:00:00Z").licence.is_some(), "seven");
+}
+
+#[test]
+fn a_key_of_root_or_of_nobody_known_has_no_clock() {
+    let given = Given::new();
+    for subject in [Subject::Root, Subject::Unknown] {
+        let mut key = given.key.clone();
+        key.holder.subject = subject;
+        let around = given.around("2026-06-10T16:00:00Z");
+        let found = phase(&key, &around);
+        assert!(matches!(found, Phase::Root | Phase::Unknown(_)), "{found:?}");
+    }
 }
 
 #[test]
@@ -243,8 +279,16 @@ fn a_use_after_the_notice_takes_it_back() {
     // Unused once more, it is told of once more: the earlier notice was about another stretch.
     given.use_is(Some("2026-04-05T08:00:00Z"), "2026-05-05T07:00:00Z");
     let again = given.clock("2026-05-05T08:00:00Z");
-    assert_eq!((again.notice, again.disable_on), (UNUSED, on("2026-05-10")));
+    // Its name is used up in this epoch: it bears that of the date from which it is due.
+    let due_again = Stage::Reminder(on("2026-04-30"));
+    assert_eq!((again.notice, again.disable_on), (Some(due_again), on("2026-05-10")));
     assert!(again.licence.is_none());
+    // Sent, it is not due any more, and licenses like any other.
+    given.key.notices.push(NoticeMark { stage: due_again, ..unused("2026-05-05T09:00:00Z", "2026-05-10") });
+    given.use_is(Some("2026-04-05T08:00:00Z"), "2026-05-10T07:00:00Z");
+    assert_eq!(given.clock("2026-05-09T09:00:00Z").notice, None);
+    let due = given.clock("2026-05-10T08:00:00Z");
+    assert_eq!((due.licence, due.ground), (given.key.notices.last(), Ground::Unused));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod common;
 mod delivery;
 mod key;
 mod lifecycle;
+mod needs;
 mod notice;
 mod plan;
 mod policy;

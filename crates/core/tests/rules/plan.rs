@@ -171,6 +171,14 @@ fn a_notice_is_a_warning_after_a_reactivation_and_as_a_reminder_and_critical_if_
     assert_eq!(notice(reactivated.clone(), "2026-05-16T16:00:00Z"), (age(76), Severity::Warning));
     reactivated.notices = vec![told("2026-05-01T10:00:00Z", age(86), "2026-05-26T16:00:00Z", "2026-05-31")];
     assert_eq!(notice(reactivated, DUE_AT), (reminder("2026-05-31"), Severity::Critical));
+
+    // Twice before anybody was told of anything: the first notice says it.
+    let mut twice = due();
+    twice.notices.clear();
+    twice.reactivations.told(at("2026-06-01T12:00:00Z"));
+    assert_eq!(notice(twice.clone(), "2026-06-02T06:00:00Z"), (age(86), Severity::Warning));
+    twice.reactivations.told(at("2026-06-02T05:00:00Z"));
+    assert_eq!(notice(twice, "2026-06-02T06:00:00Z"), (age(86), Severity::Critical));
 }
 
 #[test]

@@ -59,13 +59,15 @@ impl DueKey<'_> {
     pub(super) fn verdict(&self, today: Date) -> String {
         let date = self.notice.disable_on;
         let on = day_and_distance(date, today);
-        let is_reminder = matches!(self.notice.stage, Stage::Reminder(_));
+        let is_again = matches!(self.notice.stage, Stage::Reminder(_))
+            && self.notice.ground == Ground::Age
+            && !self.key.reactivations.all().is_empty();
         match self.notice.in_earnest {
             _ if self.is_exempt() => format!("is exempt until {on}"),
             true if self.is_late(today) => format!("was to be disabled on {on}, and is still active"),
             false if self.is_late(today) => format!("was due to be disabled on {on}, and is still active"),
-            true if is_reminder => format!("is Active again past its day, and will be disabled on {on}"),
-            false if is_reminder => format!("is Active again past its day, and due to be disabled on {on}"),
+            true if is_again => format!("is Active again past its day, and will be disabled on {on}"),
+            false if is_again => format!("is Active again past its day, and due to be disabled on {on}"),
             true => format!("will be disabled on {on}"),
             false => format!("is due to be disabled on {on}"),
         }
