@@ -1,7 +1,7 @@
 //! Sweeps of an account, day by day: notices, disables, and what stops them.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -333,6 +333,29 @@ async fn a_user_who_cannot_be_read_stops_nobody_else_and_the_sweep_is_no_success
     let next = tide.run().await.unwrap();
     assert_eq!((next.told, next.troubles.len()), (1, 0), "{next:?}");
     assert!(swept_at().await > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disable_that_fails_stops_no_other() {
+    let tide = Tide::new("enforce").await;
+    let iam = tide.world.aws.iam();
+    iam.add_user(PROD, "bruno", "/", &[("slack-id", crate::world::ALICE)]).unwrap();
+    let born = "2026-05-04T09:12:33Z".parse().unwrap();
+    iam.add_access_key(PROD, "bruno", "AKIATIDEWATERBRUNO01", born, KeyStatus::Active).unwrap();
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    tokio::time::sleep(DAY).await;
+    // The first session that is asked for after the keys were listed is the first disable's: it is tried thrice.
+    let (is_listed, asked) = (AtomicBool::new(false), AtomicU32::new(0));
+    tide.world.aws.faults().plan(move |call| {
+        is_listed.fetch_or(call.operation == "ListAccessKeys", Ordering::Relaxed);
+        let is_disablers = call.operation == "AssumeRole" && is_listed.load(Ordering::Relaxed);
+        (is_disablers && asked.fetch_add(1, Ordering::Relaxed) < 3).then_some(Fault::ServerError)
+    });
+    let swept = tide.run().await.unwrap();
+    tide.world.aws.faults().clear();
+    assert_eq!((swept.disabled.len(), swept.troubles.len()), (1, 1), "{swept:?}");
+    assert_eq!(tide.run().await.unwrap().disabled.len(), 1, "the next sweep does the other");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -232,6 +233,38 @@ async fn a_halt_stops_it_and_resuming_lets_it_disable() {
         .await
         .expect(3)
         .says(&["nothing is halted"]);
+}
+
+/// A person at a terminal has to type the id of the account that they are signed in to, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_at_the_prompt_decides_whether_anything_is_done() {
+    let served = Served::new("prompt").await;
+    for (typed, code) in [(PROD, 3), ("", 3), (HOME_ACCOUNT, 0)] {
+        let (mut terminal, its_end) = terminal();
+        writeln!(terminal, "{typed}").unwrap();
+        let arguments = ["sweep", "--ledger", "dynamodb:keytide", "--account", PROD];
+        let arguments = [&arguments[..], &["--external-id", EXTERNAL_ID, "--apply", "--post"]].concat();
+        let mut command = program::command_of_owner(&served.api, &served.here, &arguments);
+        command.env("USER", "bruno").stdin(its_end);
+        let ran = program::run(command).await.expect(code).says(&["type the id of the account"]);
+        if code == 0 {
+            assert_ne!(served.world.slack.messages().len(), 0, "{}", ran.stderr);
+        } else {
+            ran.says(&["refused: that is not the id of the account: nothing was done"]);
+            served.assert_nothing_was_written();
+        }
+    }
+}
+
+/// A terminal: where a person types, and what a program has of it.
+fn terminal() -> (fs::File, fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let persons = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&persons).unwrap();
+    unlockpt(&persons).unwrap();
+    let name = ptsname(&persons, Vec::new()).unwrap().into_string().unwrap();
+    let programs = fs::File::options().read(true).write(true).open(name).unwrap();
+    (fs::File::from(persons), programs)
 }
 
 #[tokio::test(flavor = "multi_thread")]
