@@ -10,8 +10,7 @@
 //! | what | instead |
 //! |---|---|
 //! | the way from one account's bus to another's, and who may take it: the bus's policy, the forwarder's role | the harness carries the event over; `infrastructure::trust`, and Guard's `the_bus_admits_forwarders_of_the_organization` |
-//! | the policy of the events queue when EventBridge puts something there | `infrastructure::trust` |
-//! | retries and dead letters of rules and of the schedule | Guard's `targets_retry_and_give_up_visibly`, `schedules_retry_and_give_up_visibly` |
+//! | retries and dead letters of rules, of the schedule, and of a begin that failed | Guard's `targets_retry_and_give_up_visibly`, `schedules_retry_and_give_up_visibly`; `tests/e2e`'s runs that begin again |
 //! | the partitions that a role may write, `dynamodb:LeadingKeys` | `infrastructure::permissions` |
 //! | CloudTrail: the harness says what it would say of a call | the samples of `events/`; the ties of rules and samples |
 //! | point-in-time recovery, encryption and deletion protection, log retention | Guard's `the_ledger_is_protected`, `queues_are_encrypted_and_keep_for_days`, `logs_are_kept_and_end` |

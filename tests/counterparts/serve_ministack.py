@@ -63,7 +63,7 @@ import hypercorn.asyncio  # noqa: E402
 import hypercorn.config  # noqa: E402
 from ministack import app  # noqa: E402
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses  # noqa: E402
-from ministack.services import eventbridge, scheduler  # noqa: E402
+from ministack.services import eventbridge, scheduler, sqs  # noqa: E402
 
 
 def condition_key(name, context, within=iam_evaluator._resolve_condition_key):
@@ -95,9 +95,21 @@ def to_event_bus(spec, event, rule, path, payload=None, within=eventbridge._disp
         responses.set_request_account_id(here)
 
 
+def invoke_target(target, event, rule, view=None, within=eventbridge._invoke_target):
+    """MiniStack asks no queue whether it takes what a rule brings. In AWS the queue's policy decides that."""
+    queue = target["Arn"]
+    account = responses.get_account_id()
+    # The policy refuses what comes unencrypted; AWS's own calls never do, and these come over no network.
+    iam_evaluator.pin_request_origin("127.0.0.1", True)
+    if ":sqs:" in queue and not sqs.queue_policy_allows(queue, "events.amazonaws.com", rule["Arn"], account):
+        raise PermissionError(f"{queue} takes nothing from {rule['Arn']}")
+    return within(target, event, rule, view)
+
+
 iam_evaluator._resolve_condition_key = condition_key
 iam_actions.extract_iam_action = iam_action
 eventbridge._dispatch_to_event_bus = to_event_bus
+eventbridge._invoke_target = invoke_target
 # It looks at schedules every ten seconds; a test waits for each.
 scheduler._SCHEDULE_TICK_INTERVAL = 0.2
 
