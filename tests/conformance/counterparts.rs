@@ -4,6 +4,7 @@
 //! `target/counterparts/`; nothing here is skipped because a tool is missing.
 #![cfg(feature = "counterparts")]
 
+mod ministack;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(crate) use ministack::{MiniStack, Refused};
 use tools::tools;
 
 /// Asserts that neither judge finds anything wrong with the messages.
@@ -200,7 +202,34 @@ pub(crate) struct EmulateSlack {
     pub(crate) users: BTreeMap<String, String>,
     /// The ids of the channels by name: `access-keys`; `retired`, which is archived; `board-only`, which the bot is not in.
     pub(crate) channels: BTreeMap<String, String>,
-    _server: Server,
+    server: Server,
+}
+
+impl EmulateSlack {
+    /// From now on calls are answered (`up`), are answered with 503 (`down`), or are taken and never answered (`silent`).
+    pub(crate) fn turn(&mut self, to: &str) {
+        self.server.ask(to);
+    }
+
+    /// How many calls found it down or silent since it was last up.
+    pub(crate) fn turned_away(&mut self) -> u64 {
+        number(&self.server.ask("turned-away"), "count")
+    }
+
+    /// A channel's messages, the oldest first.
+    pub(crate) fn channel(&mut self, id: &str) -> Vec<Value> {
+        self.messages(&format!("channel {id}"))
+    }
+
+    /// The messages of the bot's conversation with a person, the oldest first.
+    pub(crate) fn direct(&mut self, user: &str) -> Vec<Value> {
+        self.messages(&format!("direct {user}"))
+    }
+
+    fn messages(&mut self, question: &str) -> Vec<Value> {
+        let said = self.server.ask(question);
+        must(&format!("find messages in {said}"), said.as_array().cloned().ok_or("they are not there"))
+    }
 }
 
 /// Starts emulate's Slack on a free port of the loopback interface; it ends when the value is dropped.
@@ -215,7 +244,7 @@ pub(crate) fn start_emulate_slack() -> EmulateSlack {
         narrow_token: text(&said, "narrow_token"),
         users: ids(&said, "users"),
         channels: ids(&said, "channels"),
-        _server: server,
+        server,
     }
 }
 
@@ -267,6 +296,13 @@ fn text(said: &Value, field: &str) -> String {
         said.get(field).and_then(Value::as_str).ok_or("it is not there"),
     )
     .to_owned()
+}
+
+fn number(said: &Value, field: &str) -> u64 {
+    must(
+        &format!("find the number {field:?} in {said}"),
+        said.get(field).and_then(Value::as_u64).ok_or("it is not there"),
+    )
 }
 
 fn ids(said: &Value, field: &str) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 
 mod judges;
 mod permissions;
+mod runbook;
 mod template;
 mod ties;
 mod trust;

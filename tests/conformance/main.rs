@@ -5,6 +5,8 @@
 
 #[cfg(feature = "counterparts")]
 mod counterparts;
+#[cfg(all(feature = "counterparts", target_os = "linux"))]
+mod deployed;
 mod dynamodb;
 #[cfg(feature = "counterparts")]
 mod emulate;

@@ -1,0 +1,178 @@
+//! What fails, and what then must hold: nothing is lost, everything is told. infra/RUNBOOK.md has a section for each,
+//! and quotes what is heard here.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::installation::{BEGIN, Installation, SECURITY, WHOLE};
+
+fn after(minutes: i64) -> Timestamp {
+    BEGIN.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes)
+}
+
+#[tokio::test]
+async fn slack_is_down_for_hours() {
+    let mut keytide = Installation::new().await;
+    let prod = keytide.prod.clone();
+    keytide.slack.turn("down");
+    let alice = keytide.user_with_key(&prod, "alice");
+    keytide.created(&prod, &alice);
+    // The pauses between tries grow to a quarter of an hour, and a fifth more.
+    for hour in 0..4 {
+        let turned_away = keytide.slack.turned_away();
+        keytide.aws.set_clock(after(60 * hour + 20));
+        keytide
+            .eventually("Slack is tried again", |it| (it.slack.turned_away() > turned_away).then_some(()))
+            .await;
+    }
+    assert!(keytide.items(&prod, &alice).iter().any(|(sort, _)| sort == "KEY"), "the ledger has it at once");
+    assert_eq!(keytide.on_queue("keytide-events"), 1, "and the event waits");
+    assert!(keytide.channel().is_empty());
+    let log = keytide.log("keytide-watcher");
+    let failed = log.iter().find(|line| line["message"] == "a message failed and comes again").unwrap();
+    assert!(failed["cause"].as_str().unwrap().starts_with("slack-"), "{failed}");
+
+    keytide.slack.turn("up");
+    keytide.aws.set_clock(after(5 * 60));
+    keytide.hears(&[&alice.key_id]).await;
+    keytide.is_done("keytide-events").await;
+    assert_eq!(keytide.told_of(&alice).len(), 1, "once");
+    assert_eq!(keytide.direct("alice").len(), 1, "once");
+
+    // Over the day's run: its digest comes by the second schedule, three hours later.
+    keytide.sweep_after(1, alice.at).await;
+    keytide.slack.turn("down");
+    keytide.aws.set_clock("2026-06-04T06:00:01Z".parse().unwrap());
+    keytide
+        .eventually("the digest failed", |it| {
+            let log = it.log("keytide-sweeper");
+            log.into_iter().find(|line| line["message"] == "a run ended and its digest is still to be posted")
+        })
+        .await;
+    keytide.slack.turn("up");
+    let digests = keytide.channel().len();
+    keytide.aws.set_clock("2026-06-04T09:00:01Z".parse().unwrap());
+    keytide.eventually("the digest comes", |it| it.channel().get(digests).cloned()).await;
+    keytide.is_done("keytide-accounts").await;
+    assert_eq!(keytide.channel().len(), digests + 1, "{:?}", keytide.channel());
+}
+
+#[tokio::test]
+async fn the_table_is_throttled() {
+    let mut keytide = Installation::new().await;
+    let prod = keytide.prod.clone();
+    keytide.aws.fail("dynamodb", Some("ThrottlingException"));
+    let alice = keytide.user_with_key(&prod, "alice");
+    keytide.created(&prod, &alice);
+    keytide.hears(&[&alice.key_id, "Not yet in the ledger"]).await;
+    let failed = keytide
+        .eventually("the watcher says so", |it| {
+            let log = it.log("keytide-watcher");
+            log.into_iter().find(|line| line["message"] == "a message failed and comes again")
+        })
+        .await;
+    assert_eq!(failed["cause"], "ledger", "{failed}");
+    // A run cannot begin either, and Lambda makes it again.
+    keytide.aws.set_clock("2026-06-03T06:00:01Z".parse().unwrap());
+    keytide
+        .eventually("the run fails", |it| {
+            let log = it.log("keytide-sweeper");
+            log.into_iter().find(|line| line["message"] == "a run could not begin")
+        })
+        .await;
+    assert_eq!(keytide.on_queue("keytide-events"), 1);
+
+    keytide.aws.fail("dynamodb", None);
+    keytide.aws.set_clock("2026-06-03T08:00:00Z".parse().unwrap());
+    keytide.is_done("keytide-events").await;
+    let told = keytide.told_of(&alice);
+    assert_eq!(told.len(), 2, "twice, because the ledger was silent: {told:?}");
+    assert!(keytide.items(&prod, &alice).iter().any(|(sort, _)| sort == "KEY"));
+    // The second schedule begins the run that the first could not.
+    keytide.aws.set_clock("2026-06-03T09:00:01Z".parse().unwrap());
+    keytide.hears(&[WHOLE]).await;
+}
+
+#[tokio::test]
+async fn one_accounts_roles_are_gone() {
+    let mut keytide = Installation::new().await;
+    let prod = keytide.prod.clone();
+    let dario = keytide.user_with_key(SECURITY, "dario");
+    keytide.sweep_after(1, dario.at).await;
+    keytide.call(&prod, "cloudformation", "delete_stack", json!({"StackName": "keytide-member"}));
+    keytide
+        .eventually("the roles are gone", |it| {
+            it.aws.call(&prod, "iam", "get_role", json!({"RoleName": "keytide-reader"})).err()
+        })
+        .await;
+    let digest = keytide.sweep_after(2, dario.at).await;
+    assert!(digest.contains("This is not the whole: 1 of 2 accounts were swept"), "{digest}");
+    let failed = keytide.log("keytide-sweeper");
+    let failed =
+        failed.iter().find(|line| line["message"] == "an account was not swept, or not wholly").unwrap();
+    assert_eq!(failed["account"], json!(prod));
+    assert!(failed["error"].as_str().unwrap().contains("keytide-reader"), "{failed}");
+
+    // With its rules gone as well nobody hears of this key, until its account is back.
+    let alice = keytide.user_with_key(&prod, "alice");
+    keytide.created(&prod, &alice);
+    keytide.enter(&prod, "present").await;
+    let digest = keytide.sweep_after(3, dario.at).await;
+    assert!(digest.contains(WHOLE), "{digest}");
+    assert_eq!(keytide.told_of(&alice).len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_is_poisoned() {
+    let mut keytide = Installation::new().await;
+    let prod = keytide.prod.clone();
+    let queue = keytide.call(SECURITY, "sqs", "get_queue_url", json!({"QueueName": "keytide-events"}));
+    for body in ["no JSON at all", "{\"detail\": [1, 2", "{}", "null"] {
+        let message = json!({"QueueUrl": queue["QueueUrl"], "MessageBody": body});
+        keytide.call(SECURITY, "sqs", "send_message", message);
+    }
+    let sample = include_str!("../../../events/cloudtrail/create-success-without-key.json");
+    let mut poisoned: serde_json::Value = serde_json::from_str(sample).unwrap();
+    poisoned["detail"]["recipientAccountId"] = json!(prod);
+    keytide.aws.event(&prod, &poisoned["detail"]);
+    let alice = keytide.user_with_key(&prod, "alice");
+    keytide.created(&prod, &alice);
+    keytide.hears(&[&alice.key_id]).await;
+    keytide.hears(&["could not be read, so keytide does not know what it did", "responseElements"]).await;
+    keytide.is_done("keytide-events").await;
+    assert_eq!(keytide.on_queue("keytide-events-dead"), 0);
+    // One message each, however often it is received.
+    let unreadable = keytide.channel().iter().filter(|text| text.contains("could not be read")).count();
+    assert_eq!(unreadable, 5, "{:?}", keytide.channel());
+}
+
+#[tokio::test]
+async fn a_function_is_killed_in_the_middle() {
+    let mut keytide = Installation::new().await;
+    let prod = keytide.prod.clone();
+    // The watcher, while it waits for Slack's answer: the key is in the ledger, the message is claimed.
+    keytide.slack.turn("silent");
+    let alice = keytide.user_with_key(&prod, "alice");
+    keytide.created(&prod, &alice);
+    keytide.eventually("Slack is asked", |it| (it.slack.turned_away() > 0).then_some(())).await;
+    assert_eq!(keytide.aws.kill("keytide-watcher"), 1);
+    keytide.slack.turn("up");
+    // The queue hides the event from the others for six minutes.
+    keytide.aws.set_clock(after(7));
+    keytide.hears(&[&alice.key_id]).await;
+    keytide.is_done("keytide-events").await;
+    assert_eq!(keytide.told_of(&alice).len(), 1);
+    assert_eq!(keytide.direct("alice").len(), 1);
+
+    // The sweeper, in the same place: the account comes again, and then the digest.
+    keytide.slack.turn("silent");
+    keytide.aws.set_clock("2026-06-03T06:00:01Z".parse().unwrap());
+    keytide.eventually("Slack is asked", |it| (it.slack.turned_away() > 0).then_some(())).await;
+    assert!(keytide.aws.kill("keytide-sweeper") >= 1);
+    keytide.slack.turn("up");
+    keytide.aws.set_clock("2026-06-03T06:25:00Z".parse().unwrap());
+    keytide.hears(&[WHOLE]).await;
+    let texts = keytide.channel();
+    let baselines = texts.iter().filter(|text| text.contains("for the first time")).count();
+    assert_eq!(baselines, 2, "{texts:?}");
+}
