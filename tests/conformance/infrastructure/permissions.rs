@@ -257,10 +257,12 @@ fn a_session_narrowed_to_one_user_reaches_no_other() {
 }
 
 /// The ledger's partitions, and who may write each: the two functions, and people by right.
-const PARTITIONS: [(&str, &[&str]); 16] = [
-    ("KEY#111122223333#AKIATIDEWATERALICE01", &["WatcherRole", "SweeperRole", "ExemptPolicy"]),
+const PARTITIONS: [(&str, &[&str]); 18] = [
+    ("KEY#111122223333#AKIATIDEWATERALICE01", &["WatcherRole", "SweeperRole"]),
     ("USER#111122223333#alice", &["WatcherRole", "SweeperRole"]),
-    ("ACCOUNT#111122223333", &["WatcherRole", "SweeperRole", "ApprovePolicy"]),
+    ("ACCOUNT#111122223333", &["WatcherRole", "SweeperRole"]),
+    ("DECISION#111122223333", &["SweeperRole", "ApprovePolicy"]),
+    ("DECISION#111122223333#AKIATIDEWATERALICE01", &["SweeperRole", "ExemptPolicy"]),
     ("STRAY#e-1", &["WatcherRole", "SweeperRole"]),
     ("RATE#111122223333", &["WatcherRole", "SweeperRole"]),
     ("ORGANIZATION", &["SweeperRole", "HaltPolicy", "PolicyPolicy"]),

@@ -238,10 +238,15 @@ impl Ledger {
         found.into_iter().map(decode_delivery).collect()
     }
 
-    /// Everything the ledger holds about one place, read consistently.
+    /// Everything the ledger holds about one place, read consistently; of a key, what people decided about it, too.
     pub async fn history(&self, place: &Place) -> Result<History, Failure> {
+        let mut found = self.query_place(place, None).await?;
+        if let Place::Key { account, key_id } = place {
+            let decisions = Place::Decisions { account: account.clone(), key_id: Some(key_id.clone()) };
+            found.extend(self.query_place(&decisions, None).await?);
+        }
         let mut history = History::default();
-        for item in self.query_place(place, None).await? {
+        for item in found {
             let sort = items::text(&item, "sk").unwrap_or_default();
             if sort == items::KEY_SORT {
                 history.key = Some(decode_key(item)?);
