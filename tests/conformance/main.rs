@@ -5,6 +5,8 @@
 
 #[cfg(feature = "counterparts")]
 mod counterparts;
+#[cfg(feature = "counterparts")]
+mod doctor;
 mod dynamodb;
 #[cfg(feature = "counterparts")]
 mod emulate;

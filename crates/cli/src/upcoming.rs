@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use jiff::{Timestamp, civil::Date};
-use keytide_aws::{Failure, ledger::Ledger};
+use keytide_aws::{
+    Failure,
+    ledger::{Acceptance, Ledger},
+};
 use keytide_core::{
     AccountId,
     delivery::{NoticeDay, Stage},
@@ -103,7 +106,7 @@ struct Common {
     policy: Policy,
     is_built_in: bool,
     halt: Option<String>,
-    restored_at: Option<Timestamp>,
+    acceptance: Acceptance,
 }
 
 pub(crate) async fn run(args: &UpcomingArgs, now: Timestamp, output: &mut Output) -> Result<Ended, Trouble> {
@@ -149,7 +152,7 @@ fn unreadable(failure: &Failure) -> Trouble {
 }
 
 async fn common(ledger: &Ledger) -> Result<Common, Trouble> {
-    let (policy, halt, restored) = tokio::join!(ledger.policy(), ledger.halt(), ledger.restored());
+    let (policy, halt, acceptance) = tokio::join!(ledger.policy(), ledger.halt(), ledger.acceptance());
     let in_force = policy.map_err(|failure| unreadable(&failure))?;
     let policy = match &in_force {
         // One that nobody can read is no reason to show what another would do.
@@ -167,7 +170,7 @@ async fn common(ledger: &Ledger) -> Result<Common, Trouble> {
         policy,
         is_built_in: in_force.is_none(),
         halt: halt.map_err(|failure| unreadable(&failure))?.map(|halt| halt.value.reason),
-        restored_at: restored.map_err(|failure| unreadable(&failure))?.map(|restored| restored.at),
+        acceptance: acceptance.map_err(|failure| unreadable(&failure))?,
     })
 }
 
@@ -208,7 +211,8 @@ async fn state(
         exemptions: exemptions?,
         baseline_at: record.baseline_at,
         enforced_since: record.enforced_since,
-        restored_at: common.restored_at,
+        restored_at: common.acceptance.at,
+        unaccepted: common.acceptance.unaccepted.clone(),
         disabled_today: disabled_today?,
         halt: common.halt.clone(),
         approved: approved?,
