@@ -12,6 +12,9 @@ use keytide_aws::ledger::{Halt, PolicyInForce};
 use keytide_core::{AccountId, lifecycle::Exemption};
 use serde::{Deserialize, Serialize};
 
+/// Each account's exemptions, by key, and as of when.
+pub type Kept = BTreeMap<AccountId, (Timestamp, BTreeMap<String, Exemption>)>;
+
 /// One line of the copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "keytide", rename_all = "kebab-case")]
@@ -54,10 +57,8 @@ pub struct BrokenLine {
 }
 
 /// Each account's exemptions by the latest line about it. All other lines, as a log has many, are passed over.
-pub fn latest_exemptions(
-    text: &str,
-) -> Result<BTreeMap<AccountId, (Timestamp, BTreeMap<String, Exemption>)>, BrokenLine> {
-    let mut latest: BTreeMap<AccountId, (Timestamp, BTreeMap<String, Exemption>)> = BTreeMap::new();
+pub fn latest_exemptions(text: &str) -> Result<Kept, BrokenLine> {
+    let mut latest = Kept::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if !line.contains("\"keytide\":\"exemptions\"") {

@@ -5,7 +5,7 @@
 //! next sweep sends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{self, IsTerminal as _},
     path::PathBuf,
 };
@@ -14,11 +14,11 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use keytide_app::{
     Invocation,
-    copy::latest_exemptions,
+    copy::{Kept, latest_exemptions},
     decide::{Comparison, Decide, DecideError, LARGEST_POLICY_BYTES, compare, policy_in_force},
 };
 use keytide_aws::ledger::{Ledger, LedgerReader};
-use keytide_core::{AccountId, decision::Decision, lifecycle::Exemption, policy::Policy};
+use keytide_core::{AccountId, decision::Decision, policy::Policy};
 
 use crate::{
     Ended, Environment, Trouble,
@@ -316,12 +316,7 @@ pub(crate) async fn exempt(
     }
 }
 
-async fn restore(
-    desk: &Desk,
-    found: BTreeMap<AccountId, (Timestamp, BTreeMap<String, Exemption>)>,
-    now: Timestamp,
-    output: &mut Output,
-) -> Result<Ended, Trouble> {
+async fn restore(desk: &Desk, found: Kept, now: Timestamp, output: &mut Output) -> Result<Ended, Trouble> {
     let mut has_failed = false;
     for (account, (at, exemptions)) in found {
         output.line(&format!("{account}: as of {at}"));

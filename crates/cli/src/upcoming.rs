@@ -119,7 +119,7 @@ pub(crate) async fn run(args: &UpcomingArgs, now: Timestamp, output: &mut Output
     let identity = aws.map_or_else(|| "AWS is not used".to_owned(), |aws| format!("AWS as {}", aws.words));
     output.remark(&format!("keytide: reading {words}; {identity}"));
 
-    let common = common(&ledger).await?;
+    let common = Box::pin(common(&ledger)).await?;
     let mut coming = Vec::new();
     let mut unknown: Vec<(AccountId, Finding)> = Vec::new();
     let mut troubles = Vec::new();

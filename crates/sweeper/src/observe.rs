@@ -158,8 +158,8 @@ impl Report {
     /// What is kept of people's decisions outside the ledger, a line each. It stands in the log whatever its level.
     pub(crate) fn copies(&self) -> Vec<String> {
         let of_account = self.outcome().and_then(Outcome::copy);
-        let of_all = self.end().map(|end| end.copy.clone());
-        of_account.iter().chain(&of_all).filter_map(Copy::line).collect()
+        let of_all = self.end().map(|end| end.copy.as_ref());
+        of_account.iter().chain(of_all).filter_map(Copy::line).collect()
     }
 
     /// The numbers, a line for each document.
@@ -303,7 +303,7 @@ mod tests {
             swept: 1,
             silent: vec!["111122223333".parse().unwrap()],
             oldest_sweep_hours: 49.5,
-            copy: Copy::InForce { at: at(), policy: None, halt: None },
+            copy: Box::new(Copy::InForce { at: at(), policy: None, halt: None }),
             digest,
         }
     }

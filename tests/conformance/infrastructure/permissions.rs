@@ -252,7 +252,7 @@ fn the_doctor_may_look_at_what_it_asks_for_and_nothing_else() {
     for statement in document["Statement"].as_array().unwrap() {
         match &statement["Action"] {
             Value::Array(actions) => {
-                granted.extend(actions.iter().map(|action| action.as_str().unwrap().to_owned()))
+                granted.extend(actions.iter().map(|action| action.as_str().unwrap().to_owned()));
             }
             action => drop(granted.insert(action.as_str().unwrap().to_owned())),
         }

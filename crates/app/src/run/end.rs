@@ -34,7 +34,7 @@ pub struct End {
     /// that was never swept counts as 400 days.
     pub oldest_sweep_hours: f64,
     /// What people decided for all accounts, to be kept outside the ledger.
-    pub copy: Copy,
+    pub copy: Box<Copy>,
     /// What became of the digest.
     pub digest: DigestEnd,
 }
@@ -83,11 +83,11 @@ impl<P: Post> Runs<P> {
             swept: digest.swept,
             silent: digest.silent.rows.clone(),
             oldest_sweep_hours,
-            copy: Copy::InForce {
+            copy: Box::new(Copy::InForce {
                 at: invocation.now(),
                 policy: self.ledger.policy().await?.map(|found| found.value),
                 halt: self.ledger.halt().await?.map(|found| found.value),
-            },
+            }),
             digest: DigestEnd::Already,
         };
         end.digest = self.tell(run, &digest, invocation).await?;

@@ -176,7 +176,7 @@ pub(crate) fn installation(seen: &Installation, now: Timestamp) -> Vec<Finding> 
     }
     match found.known("the schedule", &seen.schedule) {
         Some(None) => {
-            found.broken(format!("the schedule {prefix}-sweep is not there: nobody sweeps"), deploy)
+            found.broken(format!("the schedule {prefix}-sweep is not there: nobody sweeps"), deploy);
         }
         Some(Some(false)) => found.broken(
             format!("the schedule {prefix}-sweep is disabled: nobody sweeps"),
@@ -239,7 +239,7 @@ pub(crate) fn installation(seen: &Installation, now: Timestamp) -> Vec<Finding> 
     }
     match found.known("the latest run", &seen.run) {
         Some(None) => {
-            found.broken("no run has ever begun", "wait for the schedule's hour; then see the sweeper's log")
+            found.broken("no run has ever begun", "wait for the schedule's hour; then see the sweeper's log");
         }
         Some(Some(run)) if now.duration_since(run.began_at) > SWEPT_WITHIN => found.broken(
             format!("no run has begun since {}: the schedule or the sweeper is silent", run.began_at),
@@ -328,9 +328,9 @@ fn rule_is(
     }
     match rule.targets.iter().find(|(arn, _)| arn.ends_with(target_ends)) {
         None => found.broken(format!("the rule {name} has no target that ends with {target_ends}"), mend),
-        Some((_, role)) => {
+        Some((_, sender)) => {
             if let Some(role_ends) = role_ends
-                && !role.as_deref().is_some_and(|role| role.ends_with(role_ends))
+                && !sender.as_deref().is_some_and(|sender| sender.ends_with(role_ends))
             {
                 found.broken(
                     format!("the rule {name} does not send by the role {role_ends}: the bus refuses it"),
@@ -461,14 +461,14 @@ mod tests {
         "2026-06-02T12:00:00Z".parse().unwrap()
     }
 
-    fn rule(target: &str, role: Option<&str>) -> Seen<Option<Rule>> {
-        Ok(Some(Rule { is_enabled: true, targets: vec![(target.to_owned(), role.map(str::to_owned))] }))
+    fn rule(target: &str, role: Option<&str>) -> Rule {
+        Rule { is_enabled: true, targets: vec![(target.to_owned(), role.map(str::to_owned))] }
     }
 
     fn well() -> Installation {
         Installation {
             prefix: "keytide".to_owned(),
-            rule: rule("arn:aws:sqs:us-east-1:999988887777:keytide-events", None),
+            rule: Ok(Some(rule("arn:aws:sqs:us-east-1:999988887777:keytide-events", None))),
             schedule: Ok(Some(true)),
             table: Ok(Some(Table {
                 is_protected: true,
@@ -506,8 +506,8 @@ mod tests {
             id: "111122223333".to_owned(),
             mode: Mode::Enforce,
             rules: vec![
-                ("key-events".to_owned(), forwarding()),
-                ("own-role-events".to_owned(), forwarding()),
+                ("key-events".to_owned(), Ok(Some(forwarding()))),
+                ("own-role-events".to_owned(), Ok(Some(forwarding()))),
             ],
             reader: Ok(true),
             disabler: Ok(true),
@@ -534,8 +534,9 @@ mod tests {
     #[test]
     fn each_defect_of_the_installation_is_one_finding() {
         type Defect = fn(&mut Installation);
+        type OfTable = fn(&mut Table);
         let table = |change: fn(&mut Table), seen: &mut Installation| {
-            change(seen.table.as_mut().unwrap().as_mut().unwrap())
+            change(seen.table.as_mut().unwrap().as_mut().unwrap());
         };
         let cases: [(Defect, Severity, &str); 19] = [
             (|seen| seen.rule = Ok(None), Severity::Broken, "keytide-key-events-in is not there"),
@@ -544,7 +545,11 @@ mod tests {
                 Severity::Broken,
                 "is disabled",
             ),
-            (|seen| seen.rule = rule("arn:aws:sqs:us-east-1:1:others", None), Severity::Broken, "no target"),
+            (
+                |seen| seen.rule = Ok(Some(rule("arn:aws:sqs:us-east-1:1:others", None))),
+                Severity::Broken,
+                "no target",
+            ),
             (|seen| seen.schedule = Ok(None), Severity::Broken, "keytide-sweep is not there"),
             (|seen| seen.schedule = Ok(Some(false)), Severity::Broken, "keytide-sweep is disabled"),
             (|seen| seen.table = Ok(None), Severity::Broken, "table is not there"),
@@ -578,7 +583,7 @@ mod tests {
             (
                 |seen| {
                     seen.run.as_mut().unwrap().as_mut().unwrap().began_at =
-                        "2026-06-01T09:00:00Z".parse().unwrap()
+                        "2026-06-01T09:00:00Z".parse().unwrap();
                 },
                 Severity::Broken,
                 "no run has begun since",
@@ -594,7 +599,7 @@ mod tests {
             defect(&mut seen);
             one(&installation(&seen, now()), severity, words);
         }
-        let of_table: [(fn(&mut Table), Severity, &str); 4] = [
+        let of_table: [(OfTable, Severity, &str); 4] = [
             (|table| table.is_protected = false, Severity::Weak, "may be deleted"),
             (|table| table.has_recovery = Ok(false), Severity::Weak, "point in time"),
             (|table| table.expires_by = Ok(None), Severity::Weak, "never expire"),
@@ -626,7 +631,7 @@ mod tests {
             (
                 |seen| {
                     seen.rules[0].1.as_mut().unwrap().as_mut().unwrap().targets[0].0 =
-                        "arn:aws:events:us-east-1:1:event-bus/keytide".to_owned()
+                        "arn:aws:events:us-east-1:1:event-bus/keytide".to_owned();
                 },
                 Severity::Broken,
                 "no target",

@@ -195,8 +195,9 @@ async fn bot(place: &Place<'_>, token: &Token) -> Seen<Bot> {
     let slack = WebApi::new(place.slack_url).map_err(|error| error.to_string())?;
     let said = slack.look(token, "auth.test", &[]).await.map_err(|error| error.to_string())?;
     let refusal = |body: &serde_json::Value| {
-        let refused = body["ok"] != true;
-        refused.then(|| body["error"].as_str().unwrap_or("no reason given").to_owned())
+        let refused = body.get("ok").is_none_or(|ok| *ok != true);
+        let error = || body.get("error").and_then(|error| error.as_str()).unwrap_or("no reason given");
+        refused.then(|| error().to_owned())
     };
     let refused = refusal(&said.body);
     let is_member = match place.channel {
@@ -204,7 +205,7 @@ async fn bot(place: &Place<'_>, token: &Token) -> Seen<Bot> {
         Some(channel) => {
             let asked = slack.look(token, "conversations.info", &[("channel", channel)]).await;
             match asked.map(|said| (refusal(&said.body), said.body)) {
-                Ok((None, body)) => Ok(body["channel"]["is_member"] == true),
+                Ok((None, body)) => Ok(body.pointer("/channel/is_member").is_some_and(|is| *is == true)),
                 // A channel that the bot cannot see, private ones among them.
                 Ok((Some(error), _)) if error == "channel_not_found" || error == "not_in_channel" => {
                     Ok(false)
@@ -253,7 +254,7 @@ pub(super) async fn account(
     };
     let trails = async {
         match &config {
-            Ok(config) => trails(config).await,
+            Ok(config) => Box::pin(trails(config)).await,
             Err(why) => Err(why.clone()),
         }
     };

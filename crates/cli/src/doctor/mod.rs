@@ -62,16 +62,16 @@ pub(crate) struct DoctorArgs {
     /// What the names of all parts begin with, as both templates' parameter Prefix
     #[arg(long, value_name = "NAME", default_value = "keytide")]
     prefix: String,
-    /// The role to look with in the other accounts: one with AWS's policy SecurityAudit
+    /// The role to look with in the other accounts: one with AWS's policy `SecurityAudit`
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
     /// What that role's trust policy demands, if anything
     #[arg(long, value_name = "ID", requires = "role")]
     external_id: Option<String>,
-    /// The Slack channel's id; else KEYTIDE_CHANNEL
+    /// The Slack channel's id; else `KEYTIDE_CHANNEL`
     #[arg(long, value_name = "ID")]
     channel: Option<String>,
-    /// The secret with Slack's token; it is not read where KEYTIDE_SLACK_TOKEN holds one
+    /// The secret with Slack's token; it is not read where `KEYTIDE_SLACK_TOKEN` holds one
     #[arg(long, value_name = "NAME", default_value = "keytide/slack")]
     slack_secret: String,
     /// For people, or for programs
@@ -104,7 +104,7 @@ pub(crate) async fn run(
         token: environment.slack_token,
         slack_url: environment.slack_url.as_deref().unwrap_or(WebApi::BASE),
     };
-    let mut findings = judge::installation(&look::installation(&place, &ledger, now).await, now);
+    let mut findings = judge::installation(&Box::pin(look::installation(&place, &ledger, now)).await, now);
     let mut general = |what: String, mend: &str| {
         findings.push(Finding { account: None, severity: Severity::Unknown, what, mend: mend.to_owned() });
     };
@@ -139,7 +139,7 @@ pub(crate) async fn run(
             let (aws, policy, ledger) = (&aws, &policy, &ledger);
             async move {
                 let config = config_in(args, aws, id).await;
-                (id, look::account(id, config, &args.prefix, policy, ledger).await)
+                (id, Box::pin(look::account(id, config, &args.prefix, policy, ledger)).await)
             }
         })
         .buffered(AT_ONCE);
