@@ -275,11 +275,10 @@ impl Installed {
     }
 
     /// The doctor's words, with this in its environment.
-    async fn examined(&self, more: &[&str], environment: &[(&str, &str)]) -> (i32, String) {
+    async fn examined(&self, channel: &str, format: &str, environment: &[(&str, &str)]) -> (i32, String) {
         let ledger = format!("dynamodb:{TABLE}");
-        let mut all = vec!["doctor", "--ledger", &ledger, "--account", PROD, "--channel", "C0INFRA001"];
-        all.extend(["--role", "SecurityAudit", "--format", "json"]);
-        all.extend(more);
+        let mut all = vec!["doctor", "--ledger", &ledger, "--account", PROD, "--channel", channel];
+        all.extend(["--role", "SecurityAudit", "--format", format]);
         let mut command = self.command(&all);
         command.envs(environment.iter().copied());
         Self::run(command).await
@@ -287,7 +286,7 @@ impl Installed {
 
     /// There is exactly one finding, and it says so.
     async fn finds(&self, words: &str, environment: &[(&str, &str)]) {
-        let (code, said) = self.examined(&[], environment).await;
+        let (code, said) = self.examined("C0INFRA001", "json", environment).await;
         let said: Value = serde_json::from_str(&said).expect(&said);
         let findings = said.get("findings").and_then(Value::as_array).unwrap();
         assert_eq!((code, findings.len()), (1, 1), "{words}: {said:#}");
@@ -300,7 +299,7 @@ impl Installed {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_finds_each_defect_that_is_sown() {
     let installed = Installed::new().await;
-    let (code, said) = installed.examined(&["--format", "table"], &[]).await;
+    let (code, said) = installed.examined("C0INFRA001", "table", &[]).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("All is well"), "{said}");
 
@@ -351,9 +350,9 @@ async fn the_doctor_finds_each_defect_that_is_sown() {
 
     // Slack: a scope too many and one too few are two findings; a channel that the bot is not in is one.
     let greedy = format!("{}/api/", installed.greedy_slack);
-    let (_, said) = installed.examined(&[], &[("KEYTIDE_SLACK_URL", greedy.as_str())]).await;
+    let (_, said) = installed.examined("C0INFRA001", "json", &[("KEYTIDE_SLACK_URL", greedy.as_str())]).await;
     assert!(said.contains("lacks the scope im:write") && said.contains("has the scope files:read"), "{said}");
-    let (_, said) = installed.examined(&["--channel", "C0ELSEWHERE"], &[]).await;
+    let (_, said) = installed.examined("C0ELSEWHERE", "json", &[]).await;
     assert!(said.contains("not in the channel"), "{said}");
 
     // What may not be looked at is said as such, and is never well.
@@ -381,12 +380,12 @@ async fn the_doctor_finds_each_defect_that_is_sown() {
     scheduler.delete_schedule().name("keytide-sweep").send().await.unwrap();
     installed.finds("the schedule keytide-sweep is not there", &[]).await;
     installed.delete_item("ACCEPTED", "ACCEPTED").await.unwrap();
-    let (_, said) = installed.examined(&[], &[]).await;
+    let (_, said) = installed.examined("C0INFRA001", "json", &[]).await;
     assert!(said.contains("nobody has accepted it yet"), "{said}");
     let secrets = aws_sdk_secretsmanager::Client::new(&installed.config);
     let deleting = secrets.delete_secret().secret_id("keytide/slack").force_delete_without_recovery(true);
     deleting.send().await.unwrap();
-    let (_, said) = installed.examined(&[], &[]).await;
+    let (_, said) = installed.examined("C0INFRA001", "json", &[]).await;
     assert!(said.contains("the secret with Slack's token is not there"), "{said}");
 }
 
