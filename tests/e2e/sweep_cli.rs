@@ -303,7 +303,7 @@ async fn exemptions_and_policies_by_hand() {
     let accept = ["ledger", "accept", "--reason", REASON];
     served.in_table(&accept).await.expect(3).says(&["is accepted since"]);
     served.world.delete_item("ACCEPTED", "ACCEPTED").await;
-    served.in_table(&accept).await.expect(0).says(&["the ledger accepted", "exempt", OLD]);
+    served.in_table(&accept).await.expect(0).says(&["the ledger accepted", "built-in", OLD]);
 
     let policy = served.file("p.toml", "[defaults]\nnotice-days = [30]\ndisable-day = 60\n");
     let try_it = served.in_table(&["policy", "try", &policy]).await.expect(0);
