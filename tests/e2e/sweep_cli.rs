@@ -300,6 +300,8 @@ async fn exemptions_and_policies_by_hand() {
         .expect(2)
         .says(&["has no line", "nothing was done"]);
 
+    served.in_table(&remove).await.expect(0).says(&["exemption taken back"]);
+
     let accept = ["ledger", "accept", "--reason", REASON];
     served.in_table(&accept).await.expect(3).says(&["is accepted since"]);
     served.world.delete_item("ACCEPTED", "ACCEPTED").await;
