@@ -7,6 +7,8 @@
 mod counterparts;
 #[cfg(all(feature = "counterparts", target_os = "linux"))]
 mod deployed;
+#[cfg(feature = "counterparts")]
+mod doctor;
 mod dynamodb;
 #[cfg(feature = "counterparts")]
 mod emulate;

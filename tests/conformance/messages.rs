@@ -23,8 +23,8 @@ use keytide_slack::{
     messages::{
         BaselineCounts, Digest, DigestDisabled, DueKey, Notice, OwnerReached, Totals, approved, baseline,
         cap_reached, digest, exemption_added, exemption_removed, for_channel, for_owner, halted, joined,
-        notices_for_channel, notices_for_owner, organization_cap_reached, owner_fallback, policy_applied,
-        resumed,
+        ledger_accepted, ledger_changed, notices_for_channel, notices_for_owner, organization_cap_reached,
+        owner_fallback, policy_applied, resumed,
     },
 };
 use serde_json::Value;
@@ -285,6 +285,8 @@ fn other_messages(text: &str) -> Vec<(String, Message)> {
         ),
         ("halt", halted(text, text, now())),
         ("resumption", resumed(text, text, now())),
+        ("ledger-changed", ledger_changed(text, now())),
+        ("ledger-accepted", ledger_accepted(text, text, text, now())),
         ("approval", approved(&prod(), text, text, 3, &accounts, now())),
         ("cap", cap_reached(&prod(), 2, 3, text, &accounts)),
         ("organization-cap", organization_cap_reached(&prod(), 50, 3, text, &accounts)),

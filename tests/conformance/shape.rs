@@ -62,7 +62,18 @@ fn a_function_carries_one_tls_stack_and_no_engineers_logins() {
                 tree.iter().filter(|package| package.split(' ').next() == Some(single)).collect();
             assert_eq!(versions.len(), 1, "{function}, {single}: {versions:?}");
         }
-        for banned in ["ring", "openssl", "native-tls", "aws-sdk-sso", "aws-sdk-ssooidc", "aws-sdk-signin"] {
+        for banned in [
+            "ring",
+            "openssl",
+            "native-tls",
+            "aws-sdk-sso",
+            "aws-sdk-ssooidc",
+            "aws-sdk-signin",
+            // The doctor's.
+            "aws-sdk-cloudtrail",
+            "aws-sdk-eventbridge",
+            "aws-sdk-scheduler",
+        ] {
             assert!(!names(&tree).contains(banned), "{function} carries {banned}");
         }
     }

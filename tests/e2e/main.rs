@@ -20,6 +20,7 @@ mod sweep;
 mod sweep_cli;
 mod sweep_faults;
 mod sweeper;
+mod table_lost;
 mod watch;
 mod watcher;
 mod world;

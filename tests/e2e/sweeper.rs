@@ -1,10 +1,11 @@
 //! The real sweeper's program behind a local Runtime API: what only a process, its environment, its sockets
 //! and its stdout can show.
 
-use std::{path::PathBuf, sync::OnceLock, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::OnceLock, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use keytide_app::run::Begun;
+use keytide_app::{copy::latest_exemptions, run::Begun};
+use keytide_core::{AccountId, lifecycle::Exemption};
 use keytide_local::{KeyStatus, Service};
 use keytide_tests::{
     build,
@@ -126,6 +127,16 @@ async fn the_sweeper_disables_a_key_on_its_day_tells_of_it_and_does_it_once() {
     let begun = company.begin_at(today).await.unwrap();
     let body = message(&begun, PROD);
     let queue_url = company.queue_url.clone();
+    let exemption = Exemption {
+        reason: "the vendor rotates it".to_owned(),
+        author: "arn:aws:iam::999988887777:role/security".to_owned(),
+        granted_at: days_before(today, 3),
+        until: days_before(today, -30),
+    };
+    let prod: AccountId = PROD.parse().unwrap();
+    assert!(
+        company.world.ledger().save_exemption(&prod, "AKIATIDEWATERVENDOR1", &exemption, 0).await.unwrap()
+    );
     let deployed = Deployed::new(company, &queue_url).await;
     let world = &deployed.company.world;
     let before = world.slack.messages().len();
@@ -147,6 +158,11 @@ async fn the_sweeper_disables_a_key_on_its_day_tells_of_it_and_does_it_once() {
         assert_eq!(deployed.metric(metric).await, value, "{metric}");
     }
     assert!(deployed.metric("IamCalls").await.as_u64().unwrap() > 0);
+
+    // What outlives the ledger stands in the log, as it is put back.
+    let kept = deployed.function.wait_for_log(|line| line["keytide"] == "exemptions").await.unwrap();
+    let kept = latest_exemptions(&kept.to_string()).unwrap().remove(&prod).unwrap().1;
+    assert_eq!(kept, BTreeMap::from([("AKIATIDEWATERVENDOR1".to_owned(), exemption)]));
 
     // The same message again.
     assert_eq!(deployed.take(&body, 3).await, Vec::<Value>::new());

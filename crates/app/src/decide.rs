@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use keytide_aws::{
     Failure,
-    ledger::{Approval, Change, DisablesOf, Halt, Ledger, LedgerReader, PolicyInForce, Recorded, Versioned},
+    ledger::{
+        Accepted, Approval, Change, DisablesOf, Halt, Ledger, LedgerReader, PolicyInForce, Recorded,
+        Versioned,
+    },
 };
 use keytide_core::{
     AccountId, alert,
@@ -90,6 +93,32 @@ impl Decide {
         Err(changing("the halt"))
     }
 
+    /// Goes by the ledger again, in the table where it is now: one that was restored, replaced or made for the first
+    /// time. Every key's notices begin anew.
+    pub async fn accept(&self, reason: &str, now: Timestamp) -> Result<Decision, DecideError> {
+        let reason = decision::reason(reason)?;
+        let table_id = self.ledger.table_id().await?;
+        let author = self.author.clone();
+        let accepted = Accepted { table_id: table_id.clone(), reason: reason.clone(), author, at: now };
+        for _ in 0..TRIES {
+            let known = self.ledger.accepted().await?;
+            if let Some(Versioned { value: known, .. }) = &known
+                && known.table_id == table_id
+            {
+                return Err(DecideError::Refused(format!(
+                    "this table is accepted since {}, by {}: nothing is held back for it",
+                    known.at, known.author
+                )));
+            }
+            let over = known.map_or(0, |known| known.version);
+            let what = Decided::LedgerAccepted { table_id: table_id.clone(), reason: reason.clone() };
+            if let Some(taken) = self.take(Change::Accept(&accepted), over, what, now).await? {
+                return Ok(taken);
+            }
+        }
+        Err(changing("the ledger's acceptance"))
+    }
+
     /// Lets a plan through beyond its account's cap, or, where that does not hold it, the organization's: the plan
     /// as it is now, and only if that is the one that the person means.
     pub async fn approve(
@@ -163,6 +192,22 @@ impl Decide {
             }
         }
         Err(changing("the exemption"))
+    }
+
+    /// Exempts a key again, until the same time and for the same reason as the copy of a lost ledger says; `None` where
+    /// it is exempt that long already. It is a decision of whoever puts it back, and told as one.
+    pub async fn restore_exemption(
+        &self,
+        account: &AccountId,
+        key_id: &str,
+        was: &Exemption,
+        now: Timestamp,
+    ) -> Result<Option<Decision>, DecideError> {
+        let known = self.ledger.exemption(account, key_id).await?;
+        if known.is_some_and(|known| known.value.ends(now) >= was.until) {
+            return Ok(None);
+        }
+        self.exempt(account, key_id, was.until, &was.reason, now).await.map(Some)
     }
 
     /// Ends a key's exemption now. It stays in the ledger as one that ended: its end begins the key's arming
@@ -412,7 +457,7 @@ pub async fn compare(ledger: &LedgerReader, after: &Policy, now: Timestamp) -> R
         .collect();
     let mut comparison = Comparison { before, modes, keys: Vec::new(), looked_at: 0 };
     let halt = ledger.halt().await?.map(|halt| halt.value.reason);
-    let restored_at = ledger.restored().await?.map(|restored| restored.at);
+    let acceptance = ledger.acceptance().await?;
     for (account, mut keys) in by_account {
         keys.sort_by(|left, right| left.key_id.cmp(&right.key_id));
         let record = ledger.account(&account).await?.value;
@@ -422,7 +467,8 @@ pub async fn compare(ledger: &LedgerReader, after: &Policy, now: Timestamp) -> R
             keys: Vec::new(),
             baseline_at: record.baseline_at,
             enforced_since: record.enforced_since,
-            restored_at,
+            restored_at: acceptance.at,
+            unaccepted: acceptance.unaccepted.clone(),
             disabled_today: 0,
             halt: halt.clone(),
             approved: Vec::new(),
@@ -446,9 +492,9 @@ pub async fn compare(ledger: &LedgerReader, after: &Policy, now: Timestamp) -> R
 }
 
 fn outlook(policy: &Policy, state: &AccountState, key: &Key, now: Timestamp) -> Outlook {
-    let mode = policy.mode(&state.account);
+    let mode = state.mode(policy);
     // As the next sweep has it: entering `enforce` begins an epoch, and leaving it ends that.
-    let enforced_since = match mode {
+    let enforced_since = match policy.mode(&state.account) {
         Mode::Enforce => state.enforced_since.or(Some(now)),
         Mode::Observe | Mode::Notify => None,
     };

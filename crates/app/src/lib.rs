@@ -5,10 +5,12 @@
 //! - [`sweep`]: one account, looked at, planned and carried out.
 //! - [`run`]: every account swept once a day, and one digest of it all.
 //! - [`decide`]: what people decide, written together with the message about it.
+//! - [`copy`]: what they decided, outside the ledger, should that be lost.
 //!
 //! All take an [`Invocation`], which is where time comes from, and report what they did; logging and
 //! metrics are the caller's.
 
+pub mod copy;
 pub mod decide;
 pub mod deliver;
 mod invocation;

@@ -262,6 +262,17 @@ impl Intercept for ClockComparison {
     }
 }
 
+/// How far AWS's clock is ahead of ours, by the `Date` of an answer: for whoever only wants to know.
+pub async fn clock_skew(config: &SdkConfig, now: Timestamp) -> Result<SignedDuration, Failure> {
+    const OPERATION: &str = "sts:GetCallerIdentity";
+    // The time of day was read when the program began, some calls ago: only its drift is not our clock's.
+    let clock = ClockComparison::beginning(now);
+    let sts = aws_sdk_sts::config::Builder::from(config).interceptor(clock.clone()).build();
+    let asked = aws_sdk_sts::Client::from_conf(sts).get_caller_identity().send().await;
+    asked.map_err(|error| Failure::of(OPERATION, &error))?;
+    clock.widest().ok_or_else(|| Failure::operators(OPERATION, "the answer has no readable date"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -214,6 +214,16 @@ pub(crate) async fn assume(
     Ok((credentials, expires))
 }
 
+/// A configuration with the role's credentials in that account: for other services than IAM.
+pub async fn config_in(
+    config: &SdkConfig,
+    reach: &RoleReach,
+    account: &AccountId,
+) -> Result<SdkConfig, Failure> {
+    let (credentials, _) = assume(&aws_sdk_sts::Client::new(config), reach, account, None).await?;
+    Ok(config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build())
+}
+
 /// IAM in one account. Its calls are bounded together with those of all other members of this account that
 /// came from the same [`Members`], and counted on their own.
 #[derive(Debug, Clone)]

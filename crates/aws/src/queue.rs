@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_sdk_sqs::{Client, types::SendMessageBatchRequestEntry};
+use aws_sdk_sqs::{
+    Client,
+    types::{MessageSystemAttributeName, SendMessageBatchRequestEntry},
+};
 
 use crate::Failure;
 
@@ -111,5 +114,98 @@ impl Queue {
             .receipt_handle(receipt)
             .visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX));
         call.send().await.map(drop).map_err(|error| Failure::of("sqs:ChangeMessageVisibility", &error))
+    }
+}
+
+/// A message that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// SQS's id of it.
+    pub id: String,
+    /// How often it was received here.
+    pub received: u32,
+    /// Its text.
+    pub body: String,
+    receipt: String,
+}
+
+/// A queue of what was given up, and the one that it came from: for a person who sends it back.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    client: Client,
+    from: String,
+    to: String,
+}
+
+/// While a person looks at them, nobody else receives them.
+const LOOKED_AT: Duration = Duration::from_mins(5);
+
+impl DeadLetters {
+    /// By the queues' names.
+    pub async fn open(config: &SdkConfig, from: &str, to: &str) -> Result<Self, Failure> {
+        let mut opened = Self { client: Client::new(config), from: String::new(), to: String::new() };
+        opened.from = opened.url_of(from).await?;
+        opened.to = opened.url_of(to).await?;
+        Ok(opened)
+    }
+
+    async fn url_of(&self, name: &str) -> Result<String, Failure> {
+        let operation = format!("sqs:GetQueueUrl of {name}");
+        let answer = self.client.get_queue_url().queue_name(name).send().await;
+        let answer = answer.map_err(|error| Failure::of(operation.as_str(), &error))?;
+        answer.queue_url.ok_or_else(|| Failure::operators(operation, "the answer has no address"))
+    }
+
+    /// Takes what waits, at most so many, and hides it for some minutes.
+    pub async fn take(&self, most: usize) -> Result<Vec<Given>, Failure> {
+        const OPERATION: &str = "sqs:ReceiveMessage";
+        let mut taken = Vec::new();
+        while taken.len() < most {
+            let asked = self
+                .client
+                .receive_message()
+                .queue_url(&self.from)
+                .max_number_of_messages(i32::try_from(MOST_AT_ONCE).unwrap_or(1))
+                .visibility_timeout(i32::try_from(LOOKED_AT.as_secs()).unwrap_or(i32::MAX))
+                // A receive that does not wait asks some of the queue's servers only, and may find nothing.
+                .wait_time_seconds(1)
+                .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+                .send()
+                .await;
+            let received =
+                asked.map_err(|error| Failure::of(OPERATION, &error))?.messages.unwrap_or_default();
+            if received.is_empty() {
+                break;
+            }
+            taken.extend(received.into_iter().map(|message| {
+                let count = message.attributes.as_ref().and_then(|all| {
+                    all.get(&MessageSystemAttributeName::ApproximateReceiveCount)?.parse().ok()
+                });
+                Given {
+                    id: message.message_id.unwrap_or_default(),
+                    received: count.unwrap_or_default(),
+                    body: message.body.unwrap_or_default(),
+                    receipt: message.receipt_handle.unwrap_or_default(),
+                }
+            }));
+        }
+        Ok(taken)
+    }
+
+    /// Sends one back to where it came from; only then it leaves this queue, so that it is rather there twice than
+    /// nowhere.
+    pub async fn send_back(&self, given: &Given) -> Result<(), Failure> {
+        let sending = self.client.send_message().queue_url(&self.to).message_body(&given.body);
+        sending.send().await.map_err(|error| Failure::of("sqs:SendMessage", &error))?;
+        let deleting = self.client.delete_message().queue_url(&self.from).receipt_handle(&given.receipt);
+        deleting.send().await.map(drop).map_err(|error| Failure::of("sqs:DeleteMessage", &error))
+    }
+
+    /// Leaves them where they are, to be seen again at once. What fails here is seen again some minutes later.
+    pub async fn leave(&self, given: &[Given]) {
+        for one in given {
+            let showing = self.client.change_message_visibility().queue_url(&self.from).visibility_timeout(0);
+            let _ = showing.receipt_handle(&one.receipt).send().await;
+        }
     }
 }

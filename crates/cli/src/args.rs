@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keytide_core::{AccountId, AccountNames, owner::SlackId};
 
 use crate::{
-    decide, policy,
+    decide, doctor, policy, redrive,
     scan::{self, ScanArgs},
     sweep::{self, SweepArgs},
     upcoming::{self, UpcomingArgs},
@@ -95,6 +95,14 @@ pub(crate) enum Command {
     /// Say what is coming, by date, from the ledger: notices, disables, ends of exemptions
     #[command(after_long_help = upcoming::EXAMPLES)]
     Upcoming(UpcomingArgs),
+    /// Say what is missing or wrong in the installation and in each account, and how to mend it; only reads
+    #[command(after_long_help = doctor::EXAMPLES)]
+    Doctor(Box<doctor::DoctorArgs>),
+    /// Send back the events that the watcher gave up, once the cause is mended
+    ///
+    /// Says first how many there are and what they are, then asks. An event that comes twice changes nothing.
+    #[command(after_long_help = redrive::EXAMPLES)]
+    Redrive(redrive::RedriveArgs),
     /// Print a shell's completions: `source <(keytide completions bash)`
     Completions {
         /// The shell
@@ -203,6 +211,13 @@ pub(crate) struct LedgerArgs {
     pub(crate) region: String,
 }
 
+impl LedgerArgs {
+    /// Only by which credentials AWS is used, for a command without a ledger.
+    pub(crate) fn for_aws(profile: Option<String>, region: String) -> Self {
+        Self { ledger: LedgerChoice::File(PathBuf::new()), profile, region }
+    }
+}
+
 /// Which ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LedgerChoice {
@@ -240,6 +255,13 @@ pub(crate) enum LedgerCommand {
     List(ListArgs),
     /// Show one key: its state, what happened to it, and who was told
     Show(ShowArgs),
+    /// Go by the ledger in the table where it is now; until then nothing is disabled
+    ///
+    /// A table that was made for the first time, restored from a backup or replaced may have forgotten who is exempt,
+    /// and who was told of what. keytide knows it by DynamoDB's id of the table, disables nothing by it, and says so on
+    /// Slack, until somebody has put back the policy and the exemptions and runs this. Then every key's notices begin
+    /// anew. The channel is told.
+    Accept(decide::ReasonArgs),
 }
 
 const LIST_EXAMPLES: &str = "\

@@ -1,4 +1,5 @@
-//! What people decide, by hand: `keytide halt`, `resume`, `approve`, `exempt`, `policy apply` and `policy try`.
+//! What people decide, by hand: `keytide halt`, `resume`, `approve`, `exempt`, `policy apply`, `policy try` and
+//! `ledger accept`.
 //!
 //! Whose decision it is, AWS says. Each is written with the message that tells the channel of it, which the
 //! next sweep sends.
@@ -13,6 +14,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use keytide_app::{
     Invocation,
+    copy::{Kept, latest_exemptions},
     decide::{Comparison, Decide, DecideError, LARGEST_POLICY_BYTES, compare, policy_in_force},
 };
 use keytide_aws::ledger::{Ledger, LedgerReader};
@@ -59,6 +61,12 @@ pub(crate) struct ApproveArgs {
     reach: ReachArgs,
 }
 
+const RESTORE_EXAMPLES: &str = "\
+Example, with the lines of the last three days:
+  aws logs filter-log-events --log-group-name /aws/lambda/keytide-sweeper --filter-pattern '{ $.keytide = \"exemptions\" }' \\
+    --start-time $(( ($(date +%s) - 259200) * 1000 )) --query 'events[].[message]' --output text > exemptions.log
+  keytide exempt restore exemptions.log --ledger dynamodb:keytide-ledger";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExemptCommand {
     /// Exempt a key from notices and from being disabled, for 180 days at most
@@ -85,6 +93,19 @@ pub(crate) enum ExemptCommand {
         account: AccountId,
         #[command(flatten)]
         reason: ReasonArgs,
+    },
+    /// Put back the exemptions of a lost ledger, from the sweeper's log
+    ///
+    /// Every sweep writes the exemptions of its account as a line into the log of the function. The latest line of each
+    /// account is gone by; what has ended since is left out, and so is a key that is exempt as long already. Each
+    /// exemption is announced, in the name of whoever puts it back.
+    #[command(after_long_help = RESTORE_EXAMPLES)]
+    Restore {
+        /// The log's lines; all others in it are passed over
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        ledger: LedgerArgs,
     },
     /// List the exemptions, those that ended too
     List {
@@ -204,6 +225,30 @@ pub(crate) async fn halt_or_resume(
     told(output, decided)
 }
 
+/// Goes by the ledger where it is now, after showing what it holds of people's decisions.
+pub(crate) async fn accept(
+    args: &ReasonArgs,
+    environment: Environment,
+    now: Timestamp,
+    output: &mut Output,
+) -> Result<Ended, Trouble> {
+    let desk = open(&args.ledger, &environment, now, output).await?;
+    let reader = LedgerReader::of(&desk.ledger);
+    let in_force = policy_in_force(&reader).await.map_err(|failure| failed(&failure))?;
+    let keys = reader.all_keys().await.map_err(|failure| failed(&failure))?;
+    output.line(&format!(
+        "keys        {}, {} of them closed",
+        keys.len(),
+        keys.iter().filter(|key| key.value.is_closed()).count()
+    ));
+    output.line(&format!(
+        "policy      {}",
+        in_force.hash.as_deref().unwrap_or("none: the built-in one, every account in observe")
+    ));
+    list(&desk, None, now, output).await?;
+    told(output, desk.decide().accept(&args.reason, now).await)
+}
+
 pub(crate) async fn approve(
     args: &ApproveArgs,
     environment: Environment,
@@ -252,11 +297,49 @@ pub(crate) async fn exempt(
             let desk = open(&reason.ledger, &environment, now, output).await?;
             told(output, desk.decide().end_exemption(account, key_id, &reason.reason, now).await)
         }
+        ExemptCommand::Restore { file, ledger } => {
+            let name = shown(&file.to_string_lossy(), 300);
+            let unusable = |problem: String| Trouble::Usage(format!("{name}: {problem}; nothing was done"));
+            let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+            let found = latest_exemptions(&text).map_err(|broken| unusable(broken.to_string()))?;
+            if found.is_empty() {
+                let problem = "it has no line with \"keytide\":\"exemptions\"; expected the sweeper's log";
+                return Err(unusable(problem.to_owned()));
+            }
+            let desk = open(ledger, &environment, now, output).await?;
+            restore(&desk, found, now, output).await
+        }
         ExemptCommand::List { account, ledger } => {
             let desk = open(ledger, &environment, now, output).await?;
             list(&desk, account.as_ref(), now, output).await
         }
     }
+}
+
+async fn restore(desk: &Desk, found: Kept, now: Timestamp, output: &mut Output) -> Result<Ended, Trouble> {
+    let mut has_failed = false;
+    for (account, (at, exemptions)) in found {
+        output.line(&format!("{account}: as of {at}"));
+        for (key_id, was) in exemptions {
+            let key = shown(&key_id, 128);
+            let until = was.until.strftime("%Y-%m-%d");
+            if was.until <= now {
+                output.line(&format!("  {key}: its exemption ended on {until}"));
+                continue;
+            }
+            match desk.decide().restore_exemption(&account, &key_id, &was, now).await {
+                Ok(Some(_)) => output.line(&format!("  {key}: exempt until {until}")),
+                Ok(None) => output.line(&format!("  {key}: is exempt already, that long or longer")),
+                Err(error) => {
+                    has_failed = true;
+                    output
+                        .remark(&format!("keytide: {key} in {account}: {}", shown(&error.to_string(), 600)));
+                }
+            }
+        }
+    }
+    output.line("The next sweep tells the channel of each.");
+    Ok(if has_failed { Ended::SomeFailed } else { Ended::Done })
 }
 
 async fn list(

@@ -17,10 +17,11 @@ use keytide_core::{
 use serde::Serialize;
 
 use crate::{
-    Ended, Trouble,
+    Ended, Environment, Trouble,
     args::{
         ExplainFormat, LedgerArgs, LedgerChoice, LedgerCommand, ListArgs, ListFormat, ShowArgs, StatusChoice,
     },
+    decide,
     output::{Output, Style, counted, safe_json, shown, table},
     store::{self, IfMissing, Store},
 };
@@ -47,12 +48,14 @@ struct Row<'a> {
 
 pub(crate) async fn run(
     command: &LedgerCommand,
+    environment: Environment,
     now: Timestamp,
     output: &mut Output,
 ) -> Result<Ended, Trouble> {
     match command {
         LedgerCommand::List(args) => list(args, now, output).await,
         LedgerCommand::Show(args) => show(args, now, output).await,
+        LedgerCommand::Accept(args) => decide::accept(args, environment, now, output).await,
     }
 }
 

@@ -8,6 +8,7 @@
 mod args;
 mod decide;
 mod demo;
+mod doctor;
 mod explain;
 mod ingest;
 mod input;
@@ -15,6 +16,7 @@ mod ledger;
 mod man;
 mod output;
 mod policy;
+mod redrive;
 mod scan;
 mod split;
 mod store;
@@ -126,7 +128,7 @@ fn run(
         Command::Demo(args) => in_runtime(demo::run(args, output)),
         Command::Explain(args) => Ok(explain::run(args, output)),
         Command::Ingest(args) => in_runtime(ingest::run(args, environment, now, output)),
-        Command::Ledger(command) => in_runtime(ledger::run(command, now, output)),
+        Command::Ledger(command) => in_runtime(ledger::run(command, environment, now, output)),
         Command::Sweep(args) => in_runtime(sweep::run(args, environment, now, output)),
         Command::Halt(args) => {
             in_runtime(decide::halt_or_resume(decide::Disabling::Halt, args, environment, now, output))
@@ -145,6 +147,8 @@ fn run(
         Command::Policy(command) => policy::run(command, now, output),
         Command::Scan(args) => in_runtime(scan::run(args, now, output)),
         Command::Upcoming(args) => in_runtime(upcoming::run(args, now, output)),
+        Command::Doctor(args) => in_runtime(doctor::run(args, environment, now, output)),
+        Command::Redrive(args) => in_runtime(redrive::run(args, output)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "keytide", &mut script);

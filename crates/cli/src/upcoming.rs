@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::{Timestamp, civil::Date};
 use keytide_aws::{
     Failure,
-    ledger::{DisablesOf, Ledger},
+    ledger::{Acceptance, DisablesOf, Ledger},
 };
 use keytide_core::{
     AccountId,
@@ -106,7 +106,7 @@ struct Common {
     policy: Policy,
     is_built_in: bool,
     halt: Option<String>,
-    restored_at: Option<Timestamp>,
+    acceptance: Acceptance,
 }
 
 pub(crate) async fn run(args: &UpcomingArgs, now: Timestamp, output: &mut Output) -> Result<Ended, Trouble> {
@@ -119,7 +119,7 @@ pub(crate) async fn run(args: &UpcomingArgs, now: Timestamp, output: &mut Output
     let identity = aws.map_or_else(|| "AWS is not used".to_owned(), |aws| format!("AWS as {}", aws.words));
     output.remark(&format!("keytide: reading {words}; {identity}"));
 
-    let common = common(&ledger).await?;
+    let common = Box::pin(common(&ledger)).await?;
     let mut coming = Vec::new();
     let mut unknown: Vec<(AccountId, Finding)> = Vec::new();
     let mut troubles = Vec::new();
@@ -152,7 +152,7 @@ fn unreadable(failure: &Failure) -> Trouble {
 }
 
 async fn common(ledger: &Ledger) -> Result<Common, Trouble> {
-    let (policy, halt, restored) = tokio::join!(ledger.policy(), ledger.halt(), ledger.restored());
+    let (policy, halt, acceptance) = tokio::join!(ledger.policy(), ledger.halt(), ledger.acceptance());
     let in_force = policy.map_err(|failure| unreadable(&failure))?;
     let policy = match &in_force {
         // One that nobody can read is no reason to show what another would do.
@@ -170,7 +170,7 @@ async fn common(ledger: &Ledger) -> Result<Common, Trouble> {
         policy,
         is_built_in: in_force.is_none(),
         halt: halt.map_err(|failure| unreadable(&failure))?.map(|halt| halt.value.reason),
-        restored_at: restored.map_err(|failure| unreadable(&failure))?.map(|restored| restored.at),
+        acceptance: acceptance.map_err(|failure| unreadable(&failure))?,
     })
 }
 
@@ -211,7 +211,8 @@ async fn state(
         exemptions: exemptions?,
         baseline_at: record.baseline_at,
         enforced_since: record.enforced_since,
-        restored_at: common.restored_at,
+        restored_at: common.acceptance.at,
+        unaccepted: common.acceptance.unaccepted.clone(),
         disabled_today: disabled_today?,
         halt: common.halt.clone(),
         approved: approved?,

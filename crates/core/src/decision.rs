@@ -1,4 +1,4 @@
-//! What people decide over keytide's rules: a halt, an approval, an exemption, a policy.
+//! What people decide over keytide's rules: a halt, an approval, an exemption, a policy, a ledger's acceptance.
 //!
 //! Each is written down together with the message that tells the channel of it, or not at all: a change of the
 //! rules that nobody hears of is a back door.
@@ -39,6 +39,13 @@ pub enum Decided {
     },
     /// The halt is lifted.
     Resumed {
+        /// Why.
+        reason: String,
+    },
+    /// The ledger is gone by again, in this table.
+    LedgerAccepted {
+        /// The table's id.
+        table_id: String,
         /// Why.
         reason: String,
     },
@@ -90,7 +97,10 @@ impl Decision {
     /// How loud it is told.
     pub fn severity(&self) -> Severity {
         match self.what {
-            Decided::Halted { .. } | Decided::Resumed { .. } | Decided::Approved { .. } => Severity::Warning,
+            Decided::Halted { .. }
+            | Decided::Resumed { .. }
+            | Decided::LedgerAccepted { .. }
+            | Decided::Approved { .. } => Severity::Warning,
             Decided::Exempted { .. } | Decided::ExemptionRemoved { .. } | Decided::PolicyApplied { .. } => {
                 Severity::Notice
             }
@@ -103,7 +113,10 @@ impl Decision {
             Decided::Approved { account, .. }
             | Decided::Exempted { account, .. }
             | Decided::ExemptionRemoved { account, .. } => Some(account),
-            Decided::Halted { .. } | Decided::Resumed { .. } | Decided::PolicyApplied { .. } => None,
+            Decided::Halted { .. }
+            | Decided::Resumed { .. }
+            | Decided::LedgerAccepted { .. }
+            | Decided::PolicyApplied { .. } => None,
         }
     }
 
@@ -128,6 +141,7 @@ impl Decision {
         match self.what {
             Decided::Halted { .. } => "all disabling halted",
             Decided::Resumed { .. } => "the halt lifted",
+            Decided::LedgerAccepted { .. } => "the ledger accepted",
             Decided::Approved { .. } => "a plan approved beyond the cap",
             Decided::Exempted { .. } => "exempted",
             Decided::ExemptionRemoved { .. } => "exemption taken back",

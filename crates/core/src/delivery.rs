@@ -70,6 +70,8 @@ pub enum Stage {
     CapReached,
     /// Root has an access key that no event told of.
     RootKey,
+    /// The ledger is in another table than the one that was accepted.
+    LedgerChanged,
     /// A person decided something.
     Decided,
 }
@@ -89,7 +91,12 @@ impl Stage {
     pub fn is_planned(self) -> bool {
         matches!(
             self,
-            Self::CapReached | Self::RootKey | Self::Notice(_) | Self::Reminder(_) | Self::ExemptionEnding(_)
+            Self::CapReached
+                | Self::RootKey
+                | Self::LedgerChanged
+                | Self::Notice(_)
+                | Self::Reminder(_)
+                | Self::ExemptionEnding(_)
         )
     }
 }
@@ -111,6 +118,7 @@ impl std::fmt::Display for Stage {
             Self::Disabled => "disabled",
             Self::CapReached => "cap-reached",
             Self::RootKey => "root-key",
+            Self::LedgerChanged => "ledger-changed",
             Self::Decided => "decided",
             Self::Notice(NoticeDay::Unused) => "notice-unused",
             Self::Notice(NoticeDay::Age(days)) => return write!(formatter, "notice-{days}"),

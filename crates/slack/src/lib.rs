@@ -18,4 +18,4 @@ mod web;
 pub use blocks::{Block, Message};
 pub use client::{ErrorClass, Slack, SlackError};
 pub use post::{Answer, Call, NoAnswer, Post, Token};
-pub use web::{WebApi, WebApiError};
+pub use web::{Said, WebApi, WebApiError};

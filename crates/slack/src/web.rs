@@ -13,6 +13,8 @@ use crate::post::{Answer, Call, NoAnswer, Post, Token};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer to somebody who only looks may take.
+const LOOKING: Duration = Duration::from_secs(10);
 /// How much of an answer is read, in bytes. Slack's are a few kilobytes.
 const LARGEST_ANSWER_BYTES: usize = 1_000_000;
 
@@ -69,12 +71,50 @@ fn client(is_loopback: bool) -> Result<Client, reqwest::Error> {
     if is_loopback { builder.no_proxy() } else { builder }.build()
 }
 
+/// What Slack says to somebody who only looks.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// The body; null where it was none.
+    pub body: Value,
+    /// The token's scopes, as Slack lists them beside every answer.
+    pub scopes: Vec<String>,
+}
+
+impl WebApi {
+    /// Asks Slack for something, by a method that changes nothing; its arguments stand in the address.
+    pub async fn look(
+        &self,
+        token: &Token,
+        method: &str,
+        arguments: &[(&str, &str)],
+    ) -> Result<Said, NoAnswer> {
+        let not_sent = |cause: &str| NoAnswer::NotSent(cause.to_owned());
+        let mut url = self.base.join(method).map_err(|_| not_sent("the method is no part of an address"))?;
+        if !arguments.is_empty() {
+            url.query_pairs_mut().extend_pairs(arguments);
+        }
+        let request = self.client.get(url).timeout(LOOKING).header(AUTHORIZATION, bearer(token)?);
+        let response = request.send().await.map_err(no_answer)?;
+        let scopes = response.headers().get("x-oauth-scopes").and_then(|scopes| scopes.to_str().ok());
+        let scopes = scopes.unwrap_or_default().split(',').map(str::trim).filter(|scope| !scope.is_empty());
+        let scopes = scopes.map(str::to_owned).collect();
+        Ok(Said { body: body(response).await?, scopes })
+    }
+}
+
+/// The token as a header, which no log shows.
+fn bearer(token: &Token) -> Result<HeaderValue, NoAnswer> {
+    let header = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let mut header = header
+        .map_err(|_| NoAnswer::NotSent("the token holds a character that no header can hold".to_owned()))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
 impl Post for WebApi {
     async fn post(&self, token: &Token, call: Call) -> Result<Answer, NoAnswer> {
         let not_sent = |cause: &str| NoAnswer::NotSent(cause.to_owned());
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-            .map_err(|_| not_sent("the token holds a character that no header can hold"))?;
-        bearer.set_sensitive(true);
+        let bearer = bearer(token)?;
         let url = self.base.join(call.method).map_err(|_| not_sent("the method is no part of an address"))?;
         let response = self
             .client

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keytide_app::copy::Copy;
 use keytide_app::run::{Again, BeginError, Begun, DigestEnd, Done, End, Outcome};
 use keytide_function::metrics::document;
 use serde_json::json;
@@ -154,6 +155,13 @@ impl Report {
         }
     }
 
+    /// What is kept of people's decisions outside the ledger, a line each. It stands in the log whatever its level.
+    pub(crate) fn copies(&self) -> Vec<String> {
+        let of_account = self.outcome().and_then(Outcome::copy);
+        let of_all = self.end().map(|end| end.copy.as_ref());
+        of_account.iter().chain(of_all).filter_map(Copy::line).collect()
+    }
+
     /// The numbers, a line for each document.
     pub(crate) fn metrics(&self, at: Timestamp) -> Vec<String> {
         let mut lines = Vec::new();
@@ -250,6 +258,14 @@ pub(crate) fn log_begin(begun: &Result<Begun, BeginError>) {
     }
 }
 
+/// What a `begin` that ended a run keeps of people's decisions outside the ledger.
+pub(crate) fn begin_copies(begun: &Result<Begun, BeginError>) -> Vec<String> {
+    match begun {
+        Ok(Begun::Ended { end, .. }) => end.copy.line().into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// The numbers of a `begin`.
 pub(crate) fn begin_metrics(begun: &Result<Begun, BeginError>, at: Timestamp) -> Vec<String> {
     let (started, expected) = match begun {
@@ -287,6 +303,7 @@ mod tests {
             swept: 1,
             silent: vec!["111122223333".parse().unwrap()],
             oldest_sweep_hours: 49.5,
+            copy: Box::new(Copy::InForce { at: at(), policy: None, halt: None }),
             digest,
         }
     }

@@ -157,7 +157,7 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
     (
         "ledger_writes_name_partitions",
         SECURITY,
-        "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"EXEMPTION#*\", \"KEY#*\"]}}\n",
+        "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"EXEMPTION#*\", \"DECISION#????????????#*\"]}}\n",
         "",
     ),
     (

@@ -78,7 +78,9 @@ fn each_role_may_do_what_its_code_calls_and_nothing_else() {
         "sts:AssumeRole",
     ];
     let watcher = [&queue[..], &both, &["dynamodb:ConditionCheckItem"]].concat();
-    let sweeper = [&queue[..], &both, &["organizations:ListAccounts", "sqs:SendMessage"]].concat();
+    let sweeper =
+        [&queue[..], &both, &["dynamodb:DescribeTable", "organizations:ListAccounts", "sqs:SendMessage"]]
+            .concat();
     let reader = [
         "iam:GenerateCredentialReport",
         "iam:GetAccessKeyLastUsed",
@@ -163,28 +165,31 @@ fn members_roles_are_granted_what_the_adapters_call() {
 }
 
 /// What the SDK's clients are asked for in our adapters, by the method, and the actions that allow it.
-const CLIENT_CALLS: [(&str, &[&str]); 11] = [
+const CLIENT_CALLS: [(&str, &[&str]); 16] = [
     ("batch_get_item", &["dynamodb:BatchGetItem"]),
     ("change_message_visibility", &["sqs:ChangeMessageVisibility"]),
     ("delete_item", &["dynamodb:DeleteItem"]),
+    ("delete_message", &["sqs:DeleteMessage"]),
+    ("describe_table", &["dynamodb:DescribeTable"]),
+    ("get_queue_url", &["sqs:GetQueueUrl"]),
     ("get_secret_value", &["secretsmanager:GetSecretValue"]),
     ("list_accounts", &["organizations:ListAccounts"]),
     ("put_item", &["dynamodb:PutItem"]),
     ("query", &["dynamodb:Query"]),
+    ("receive_message", &["sqs:ReceiveMessage"]),
     ("scan", &["dynamodb:Scan"]),
+    ("send_message", &["sqs:SendMessage"]),
     ("send_message_batch", &["sqs:SendMessage"]),
     ("transact_write_items", &["dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"]),
     ("update_item", &["dynamodb:UpdateItem"]),
 ];
 /// What Lambda and the schedule call by these roles, and not our code; and the assuming of roles, which is no client's
 /// of ours but the SDK's.
-const NOT_OUR_CLIENTS: [&str; 7] = [
+const NOT_OUR_CLIENTS: [&str; 5] = [
     "lambda:InvokeFunction",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
-    "sqs:DeleteMessage",
     "sqs:GetQueueAttributes",
-    "sqs:ReceiveMessage",
     "sts:AssumeRole",
 ];
 
@@ -192,6 +197,7 @@ const NOT_OUR_CLIENTS: [&str; 7] = [
 fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
     let files = [
         "crates/aws/src/accounts.rs",
+        "crates/aws/src/ledger/accept.rs",
         "crates/aws/src/ledger/control.rs",
         "crates/aws/src/ledger/decide.rs",
         "crates/aws/src/ledger/mod.rs",
@@ -225,7 +231,39 @@ fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
         granted.extend(actions.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()));
     }
     let needed = CLIENT_CALLS.iter().flat_map(|(_, actions)| *actions).chain(&NOT_OUR_CLIENTS);
-    assert_eq!(granted, needed.map(|action| (*action).to_owned()).collect::<BTreeSet<_>>());
+    let needed = needed.map(|action| (*action).to_owned()).chain(asked_by_the_doctor());
+    assert_eq!(granted, needed.collect::<BTreeSet<_>>());
+}
+
+/// The rights that the doctor names with its calls, in the security account; and those that our adapters call for it.
+fn asked_by_the_doctor() -> BTreeSet<String> {
+    let text = file("crates/cli/src/doctor/look.rs");
+    let quoted = text.split("asked(").skip(1).filter_map(|rest| rest.split('"').nth(1));
+    let named = quoted.filter(|right| right.contains(':')).map(str::to_owned);
+    let by_adapters = ["organizations:ListAccounts", "secretsmanager:GetSecretValue"].map(str::to_owned);
+    named.chain(by_adapters).collect()
+}
+
+#[test]
+fn the_doctor_may_look_at_what_it_asks_for_and_nothing_else() {
+    let security = security();
+    let document = &security.properties("DoctorPolicy")["PolicyDocument"];
+    let mut granted = BTreeSet::new();
+    for statement in document["Statement"].as_array().unwrap() {
+        match &statement["Action"] {
+            Value::Array(actions) => {
+                granted.extend(actions.iter().map(|action| action.as_str().unwrap().to_owned()));
+            }
+            action => drop(granted.insert(action.as_str().unwrap().to_owned())),
+        }
+    }
+    assert!(granted.len() >= 12, "{granted:?}");
+    assert_eq!(granted, asked_by_the_doctor());
+    let reads = |action: &String| {
+        let verb = action.split(':').nth(1).unwrap();
+        ["Get", "List", "Describe"].iter().any(|reading| verb.starts_with(reading))
+    };
+    assert!(granted.iter().all(reads), "{granted:?}");
 }
 
 #[test]
@@ -257,13 +295,15 @@ fn a_session_narrowed_to_one_user_reaches_no_other() {
 }
 
 /// The ledger's partitions, and who may write each: the two functions, and people by right.
-const PARTITIONS: [(&str, &[&str]); 16] = [
-    ("KEY#111122223333#AKIATIDEWATERALICE01", &["WatcherRole", "SweeperRole", "ExemptPolicy"]),
+const PARTITIONS: [(&str, &[&str]); 18] = [
+    ("KEY#111122223333#AKIATIDEWATERALICE01", &["WatcherRole", "SweeperRole"]),
     ("USER#111122223333#alice", &["WatcherRole", "SweeperRole"]),
-    ("ACCOUNT#111122223333", &["WatcherRole", "SweeperRole", "ApprovePolicy"]),
+    ("ACCOUNT#111122223333", &["WatcherRole", "SweeperRole"]),
+    ("DECISION#111122223333", &["SweeperRole", "ApprovePolicy"]),
+    ("DECISION#111122223333#AKIATIDEWATERALICE01", &["SweeperRole", "ExemptPolicy"]),
     ("STRAY#e-1", &["WatcherRole", "SweeperRole"]),
     ("RATE#111122223333", &["WatcherRole", "SweeperRole"]),
-    ("ORGANIZATION", &["SweeperRole", "HaltPolicy", "PolicyPolicy"]),
+    ("ORGANIZATION", &["SweeperRole", "HaltPolicy", "AcceptPolicy", "PolicyPolicy"]),
     ("SWEEP#111122223333", &["SweeperRole"]),
     ("RUN", &["SweeperRole"]),
     ("RUN#2026-06-02", &["SweeperRole"]),
@@ -273,7 +313,7 @@ const PARTITIONS: [(&str, &[&str]); 16] = [
     ("APPROVAL#111122223333", &["ApprovePolicy"]),
     ("HALT", &["HaltPolicy"]),
     ("POLICY", &["PolicyPolicy"]),
-    ("RESTORED", &[]),
+    ("ACCEPTED", &["AcceptPolicy"]),
 ];
 /// What begins a sort key in the ledger, and so is no partition.
 const SORTS: [&str; 10] =
@@ -289,6 +329,7 @@ fn who_may_write_which_part_of_the_ledger() {
         "HaltPolicy",
         "ApprovePolicy",
         "ExemptPolicy",
+        "AcceptPolicy",
         "PolicyPolicy",
         "LookPolicy",
     ];
@@ -321,7 +362,7 @@ fn no_partition_of_the_code_is_left_out() {
     let known: BTreeSet<&str> =
         PARTITIONS.iter().map(|(partition, _)| partition.split('#').next().unwrap()).chain(SORTS).collect();
     let mut found = BTreeSet::new();
-    for name in ["items", "control", "decide"] {
+    for name in ["items", "accept", "control", "decide"] {
         let text = file(&format!("crates/aws/src/ledger/{name}.rs"));
         let code = text.split("#[cfg(test)]").next().unwrap();
         for quoted in code.split('"').skip(1).step_by(2) {

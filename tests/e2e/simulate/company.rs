@@ -18,7 +18,7 @@ use keytide_app::{
 use keytide_aws::{
     directory::{Directory, ReaderRole},
     disabler::Disabler,
-    ledger::{Halt, Ledger, LedgerReader, Restored},
+    ledger::{Accepted, Halt, Ledger, LedgerReader},
     member::Members,
     secrets::Secrets,
 };
@@ -347,7 +347,15 @@ impl Company {
     }
 
     pub(super) async fn restored(&self) {
-        self.ledger().set_restored(&Restored { at: self.now() }).await.unwrap();
+        let (ledger, at) = (self.ledger(), self.now());
+        let accepted = Accepted {
+            table_id: ledger.table_id().await.unwrap(),
+            reason: "it was restored".to_owned(),
+            author: "arn:aws:iam::999988887777:role/security".to_owned(),
+            at,
+        };
+        // It was told of, which is no matter of this story.
+        ledger.set_accepted(&accepted).await.unwrap();
         self.decide(Decision::Restored);
     }
 

@@ -14,7 +14,7 @@ use keytide_slack::{
 };
 
 use super::{Outcome, PolicyFailure, Rows, Runs, SENDING, TRIES, later, policy_in_force};
-use crate::Invocation;
+use crate::{Invocation, copy::Copy};
 
 /// So many rows of each kind go into the digest, which shows no more.
 const ROWS: usize = 15;
@@ -33,6 +33,8 @@ pub struct End {
     /// The age, in hours, of the latest successful sweep of the account where that is longest ago; an account
     /// that was never swept counts as 400 days.
     pub oldest_sweep_hours: f64,
+    /// What people decided for all accounts, to be kept outside the ledger.
+    pub copy: Box<Copy>,
     /// What became of the digest.
     pub digest: DigestEnd,
 }
@@ -73,13 +75,19 @@ impl<P: Post> Runs<P> {
             Err(PolicyFailure::Unreadable { .. }) => "UNREADABLE".to_owned(),
             Err(PolicyFailure::Ledger(failure)) => return Err(failure),
         };
-        let digest = compose(&run.value, &outcomes, previous.as_ref(), policy, invocation.now());
+        let mut digest = compose(&run.value, &outcomes, previous.as_ref(), policy, invocation.now());
+        digest.unaccepted = self.ledger.acceptance().await?.unaccepted.map(|unaccepted| unaccepted.why);
         let oldest_sweep_hours = self.oldest_sweep_hours(&run.value, &outcomes, invocation.now()).await?;
         let mut end = End {
             expected: digest.expected,
             swept: digest.swept,
             silent: digest.silent.rows.clone(),
             oldest_sweep_hours,
+            copy: Box::new(Copy::InForce {
+                at: invocation.now(),
+                policy: self.ledger.policy().await?.map(|found| found.value),
+                halt: self.ledger.halt().await?.map(|found| found.value),
+            }),
             digest: DigestEnd::Already,
         };
         end.digest = self.tell(run, &digest, invocation).await?;

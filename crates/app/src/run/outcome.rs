@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use keytide_core::{
     AccountId,
     key::Key,
+    lifecycle::Exemption,
     plan::{Change, Finding, FindingKind, HeldBy, HeldDisable, News, Upcoming, was_there},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::sweep::Swept;
+use crate::{copy::Copy, sweep::Swept};
 
 /// So many rows of each kind are kept of an account; the digest shows no more of all accounts together.
 const ROWS_KEPT: usize = 15;
@@ -95,9 +96,18 @@ pub struct Outcome {
     pub undelivered: Rows<(String, String)>,
     /// Calls to IAM.
     pub calls: u64,
+    /// The exemptions that this very sweep read; they stand in the ledger elsewhere.
+    #[serde(skip)]
+    pub exemptions: Option<BTreeMap<String, Exemption>>,
 }
 
 impl Outcome {
+    /// What is kept of it outside the ledger.
+    pub fn copy(&self) -> Option<Copy> {
+        let (account, at) = (self.account.clone(), self.at);
+        self.exemptions.clone().map(|exemptions| Copy::Exemptions { account, at, exemptions })
+    }
+
     /// Of an account that could not be looked at.
     pub(super) fn unread(account: &AccountId, cause: &str, at: Timestamp) -> Self {
         Self {
@@ -121,6 +131,7 @@ impl Outcome {
             upcoming: Rows::default(),
             undelivered: Rows::default(),
             calls: 0,
+            exemptions: None,
         }
     }
 
@@ -187,6 +198,7 @@ impl Outcome {
             upcoming: Rows::kept(upcoming),
             undelivered: Rows::kept(of_keys.collect()),
             calls: swept.calls.values().sum(),
+            exemptions: Some(swept.exemptions.clone()),
             ..Self::unread(&plan.account, "", at)
         }
     }
@@ -306,6 +318,7 @@ mod tests {
             (HeldBy::Mode(Mode::Notify), json!({"is": "mode", "detail": "notify"})),
             (HeldBy::NoLicence, json!({"is": "no-licence"})),
             (HeldBy::BreakGlass, json!({"is": "break-glass"})),
+            (HeldBy::Unaccepted("new".to_owned()), json!({"is": "unaccepted", "detail": "new"})),
             (HeldBy::Halt("an incident".to_owned()), json!({"is": "halt", "detail": "an incident"})),
             (HeldBy::AccountCap { most: 2 }, json!({"is": "account-cap", "detail": {"most": 2}})),
             (HeldBy::Hours("at nine".to_owned()), json!({"is": "hours", "detail": "at nine"})),
@@ -378,6 +391,7 @@ mod tests {
             troubles: Vec::new(),
             baseline_at: baseline_at.map(|at| at.parse().unwrap()),
             calls: BTreeMap::new(),
+            exemptions: BTreeMap::new(),
         }
     }
 

@@ -184,7 +184,7 @@ impl<P: Post> Sweep<P> {
         };
         let key = key.value;
         let exemption = self.ledger.exemption(account, key_id).await.map_err(words)?;
-        let restored = self.ledger.restored().await.map_err(words)?;
+        let acceptance = self.ledger.acceptance().await.map_err(words)?;
         let in_force = self.ledger.policy().await.map_err(words)?;
         // The halt last: whoever sets one wants it to hold at once.
         let halt = self.ledger.halt().await.map_err(words)?;
@@ -202,7 +202,8 @@ impl<P: Post> Sweep<P> {
             exemptions: exemption.map(|found| (key_id.to_owned(), found.value)).into_iter().collect(),
             baseline_at: observed.state.baseline_at,
             enforced_since: record.enforced_since,
-            restored_at: restored.map(|restored| restored.at),
+            restored_at: acceptance.at,
+            unaccepted: acceptance.unaccepted,
             disabled_today: observed.state.disabled_today,
             halt: halt.map(|halt| halt.value.reason),
             approved: Vec::new(),

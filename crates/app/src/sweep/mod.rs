@@ -24,6 +24,7 @@ use keytide_aws::{
 };
 use keytide_core::{
     AccountId,
+    lifecycle::Exemption,
     plan::{HeldDisable, SweepPlan},
     policy::{Mode, Policy},
 };
@@ -61,6 +62,8 @@ pub struct Swept {
     pub baseline_at: Option<Timestamp>,
     /// Calls to IAM, by operation.
     pub calls: BTreeMap<&'static str, u64>,
+    /// The account's exemptions that have not ended, as they were read.
+    pub exemptions: BTreeMap<String, Exemption>,
 }
 
 /// Something that could not be done.
@@ -158,7 +161,12 @@ impl<P: Post> Sweep<P> {
             }
         };
         troubles.extend(observed.troubles.iter().cloned());
+        if let Some(unaccepted) = &observed.state.unaccepted {
+            troubles.extend(self.tell_unaccepted(unaccepted, invocation).await.err());
+        }
         let mut plan = observed.plan(policy, invocation.now());
+        // What is said must not say more than what is done.
+        let policy = &policy.at_most(plan.mode);
         let (is_any, untold) = self.mark_what_was_said(&mut observed, &plan, invocation).await;
         troubles.extend(untold);
         if is_any {
@@ -172,6 +180,7 @@ impl<P: Post> Sweep<P> {
             troubles,
             baseline_at: observed.state.baseline_at,
             calls: BTreeMap::new(),
+            exemptions: observed.state.exemptions.clone(),
             plan,
         };
         self.record_changes(&observed, &open_disables, &mut swept, policy, invocation).await;
@@ -185,6 +194,8 @@ impl<P: Post> Sweep<P> {
         self.tell_of_organization_cap(&mut swept, invocation).await;
         self.notify_refused(&mut swept, policy, invocation).await;
         swept.calls = observed.inventory.calls();
+        let now = invocation.now();
+        swept.exemptions.retain(|_, exemption| exemption.ends(now) > now);
         let is_success = swept.troubles.is_empty();
         let released = self.release(account, taken, invocation, |record| {
             // Stock was taken once, even if not everybody could be read: see `AccountState::is_stock`.

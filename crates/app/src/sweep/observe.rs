@@ -201,23 +201,25 @@ impl Observer {
         account: &AccountId,
         now: Timestamp,
     ) -> Result<(AccountState, AccountRecord), Failure> {
-        let (record, keys, exemptions, halt, restored, disabled_today, approvals) = tokio::join!(
+        let (record, keys, exemptions, halt, acceptance, disabled_today, approvals) = tokio::join!(
             self.ledger.account(account),
             self.ledger.open_keys(account),
             self.ledger.exemptions(account),
             self.ledger.halt(),
-            self.ledger.restored(),
+            self.ledger.acceptance(),
             self.ledger.disabled_on(DisablesOf::Account(account), utc_date(now)),
             self.ledger.approvals(account),
         );
         let record = record?.value;
+        let acceptance = acceptance?;
         let state = AccountState {
             account: account.clone(),
             keys: keys?.into_iter().map(|Versioned { value, .. }| value).collect(),
             exemptions: exemptions?,
             baseline_at: record.baseline_at,
             enforced_since: record.enforced_since,
-            restored_at: restored?.map(|restored| restored.at),
+            restored_at: acceptance.at,
+            unaccepted: acceptance.unaccepted,
             disabled_today: disabled_today?,
             halt: halt?.map(|halt| halt.value.reason),
             approved: approvals?,

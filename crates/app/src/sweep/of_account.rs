@@ -1,16 +1,16 @@
 //! What a plan has to say of the account as a whole, once: a cap that holds keys back, and a key of root's that no
-//! event told of.
+//! event told of. And of the ledger as a whole, that it is another one.
 
 use keytide_aws::ledger::{Place, Versioned};
 use keytide_core::{
     alert::Severity,
     delivery::{Delivery, DeliveryName, Recipient, Stage},
-    plan::HeldBy,
+    plan::{HeldBy, Unaccepted},
 };
 use keytide_slack::{Message, Post, messages};
 
 use super::{Sweep, Swept, Trouble};
-use crate::Invocation;
+use crate::{Invocation, deliver::Cause};
 
 impl<P: Post> Sweep<P> {
     /// Tells the channel of a plan that goes beyond the account's cap, with how to let it through; and of root's
@@ -79,6 +79,24 @@ impl<P: Post> Sweep<P> {
         }
     }
 
+    /// Tells the channel, once for a table, that nobody has accepted it, and so nothing is disabled. That it could not be
+    /// seen which table it is, the digest says.
+    pub(super) async fn tell_unaccepted(
+        &self,
+        unaccepted: &Unaccepted,
+        invocation: &Invocation,
+    ) -> Result<(), Trouble> {
+        let Some(table_id) = &unaccepted.table_id else { return Ok(()) };
+        let name = DeliveryName {
+            epoch: table_id.clone(),
+            stage: Stage::LedgerChanged,
+            recipient: Recipient::Channel,
+        };
+        let message = messages::ledger_changed(&unaccepted.why, invocation.now());
+        let told = self.tell_once(&Place::Organization, name, Severity::Critical, &message, invocation).await;
+        told.map_err(|cause| Trouble::general(format!("telling that the ledger is another one: {cause}")))
+    }
+
     async fn tell_once(
         &self,
         place: &Place,
@@ -97,7 +115,14 @@ impl<P: Post> Sweep<P> {
             return Ok(());
         }
         let claimed = self.deliver.claim(place, &delivery, invocation).await;
-        let Some(claimed) = claimed.map_err(|refused| refused.to_string())? else { return Ok(()) };
+        let claimed = match claimed {
+            // Another account's sweep, at the same moment; if it dies, the next one tells.
+            Err(refused) if *place == Place::Organization && matches!(refused.cause, Cause::Claimed(_)) => {
+                return Ok(());
+            }
+            claimed => claimed.map_err(|refused| refused.to_string())?,
+        };
+        let Some(claimed) = claimed else { return Ok(()) };
         let time = self.deliver.time_to_send(invocation);
         let (ending, undelivered) = self.deliver.to_channel(message, time).await;
         let ended = self.deliver.end(place, &claimed, ending, invocation).await;

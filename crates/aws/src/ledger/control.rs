@@ -94,13 +94,6 @@ pub struct Halt {
     pub at: Timestamp,
 }
 
-/// The ledger was restored or replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restored {
-    /// When.
-    pub at: Timestamp,
-}
-
 /// A person let one plan through beyond its caps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
@@ -230,16 +223,6 @@ impl Ledger {
         let request =
             self.client.delete_item().table_name(&self.table).set_key(Some(items::key_of("HALT", "HALT")));
         request.send().await.map(drop).map_err(|error| self.failure("DeleteItem of the halt", &error))
-    }
-
-    /// When the ledger was last restored or replaced, read consistently.
-    pub async fn restored(&self) -> Result<Option<Restored>, Failure> {
-        Ok(self.document("RESTORED", "RESTORED").await?.map(|found| found.value))
-    }
-
-    /// Notes that the ledger was restored or replaced.
-    pub async fn set_restored(&self, restored: &Restored) -> Result<(), Failure> {
-        self.put_document("RESTORED", "RESTORED", restored, None).await
     }
 
     /// The approval of a plan, read consistently.
@@ -412,7 +395,7 @@ impl Ledger {
         found.into_iter().next().map(items::decode).transpose()
     }
 
-    async fn put_document(
+    pub(super) async fn put_document(
         &self,
         partition: &str,
         sort: &str,
@@ -447,7 +430,7 @@ impl Ledger {
 
 /// The ledger, for whoever may only look: what a dry run holds.
 #[derive(Debug, Clone)]
-pub struct LedgerReader(Ledger);
+pub struct LedgerReader(pub(super) Ledger);
 
 impl LedgerReader {
     /// Of this ledger.
@@ -488,11 +471,6 @@ impl LedgerReader {
     /// See [`Ledger::halt`].
     pub async fn halt(&self) -> Result<Option<Versioned<Halt>>, Failure> {
         self.0.halt().await
-    }
-
-    /// See [`Ledger::restored`].
-    pub async fn restored(&self) -> Result<Option<Restored>, Failure> {
-        self.0.restored().await
     }
 
     /// See [`Ledger::approvals`].

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     Ledger, Place, Recorded,
+    accept::{ACCEPTED, Accepted},
     control::{Approval, Halt, POLICY, POLICY_SORT, PolicyInForce, approval_expiry, exemption_partition},
     items,
 };
@@ -25,6 +26,8 @@ pub enum Change<'a> {
     Halt(&'a Halt),
     /// Lifts the halt.
     Resume,
+    /// Accepts the table that the ledger is in.
+    Accept(&'a Accepted),
     /// Approves a plan.
     Approve(&'a AccountId, &'a Approval),
     /// Grants a key an exemption, or ends the one it has.
@@ -54,6 +57,9 @@ impl Ledger {
             vec![put(items::encode_fact(&place, fact)?)?, put(items::encode_delivery(&place, message, 1)?)?];
         match change {
             Change::Halt(halt) => writes.push(self.document_write("HALT", "HALT", halt, over_version)?),
+            Change::Accept(accepted) => {
+                writes.push(self.document_write(ACCEPTED, ACCEPTED, accepted, over_version)?);
+            }
             Change::Resume => writes.push(self.halt_delete(over_version)?),
             Change::Approve(account, approval) => {
                 let partition = format!("APPROVAL#{account}");

@@ -65,6 +65,14 @@ pub enum Place {
         /// The account.
         account: AccountId,
     },
+    /// What people decide about an account, or one of its keys: apart from what the functions know of it, so that who
+    /// may decide can write nothing else.
+    Decisions {
+        /// The account.
+        account: AccountId,
+        /// The key, where it is about one.
+        key_id: Option<String>,
+    },
     /// All accounts: for what people decide over them.
     Organization,
     /// An event that belongs to nothing that could be read.
@@ -79,6 +87,9 @@ impl Place {
     pub fn of(fact_id: &str, body: &FactBody) -> Self {
         match (body, body.account()) {
             (FactBody::Decided { .. }, None) => Self::Organization,
+            (FactBody::Decided { .. }, Some(account)) => {
+                Self::Decisions { account: account.clone(), key_id: body.key_id().map(str::to_owned) }
+            }
             (_, None) => Self::Stray { fact_id: fact_id.to_owned() },
             // Whatever key it names: what could not be read is not part of a key's history.
             (FactBody::Unreadable { .. } | FactBody::OwnRole { .. }, Some(account)) => {
@@ -101,6 +112,10 @@ impl Place {
             Self::Key { account, key_id } => format!("KEY#{account}#{}", bounded(key_id)),
             Self::User { account, name } => format!("USER#{account}#{}", bounded(name)),
             Self::Account { account } => format!("ACCOUNT#{account}"),
+            Self::Decisions { account, key_id: Some(key_id) } => {
+                format!("DECISION#{account}#{}", bounded(key_id))
+            }
+            Self::Decisions { account, key_id: None } => format!("DECISION#{account}"),
             Self::Organization => "ORGANIZATION".to_owned(),
             Self::Stray { fact_id } => format!("STRAY#{}", bounded(fact_id)),
         }
@@ -109,9 +124,10 @@ impl Place {
     /// What the unfinished deliveries of this place are found under.
     fn unfinished_under(&self) -> &str {
         match self {
-            Self::Key { account, .. } | Self::User { account, .. } | Self::Account { account } => {
-                account.as_str()
-            }
+            Self::Key { account, .. }
+            | Self::User { account, .. }
+            | Self::Account { account }
+            | Self::Decisions { account, .. } => account.as_str(),
             Self::Organization => UNFINISHED_OF_ALL,
             Self::Stray { .. } => UNFINISHED_OF_STRAYS,
         }
@@ -235,6 +251,7 @@ fn encode_place(place: &Place) -> AttributeValue {
         Place::Key { account, key_id } => ("key", Some(account), Some(key_id)),
         Place::User { account, name } => ("user", Some(account), Some(name)),
         Place::Account { account } => ("account", Some(account), None),
+        Place::Decisions { account, key_id } => ("decisions", Some(account), key_id.as_ref()),
         Place::Organization => ("organization", None, None),
         Place::Stray { fact_id } => ("stray", None, Some(fact_id)),
     };
@@ -252,9 +269,10 @@ pub(super) fn place_of(item: &Item) -> Result<Place, Failure> {
         (Some("key"), Some(account), Some(key_id)) => Ok(Place::Key { account, key_id }),
         (Some("user"), Some(account), Some(name)) => Ok(Place::User { account, name }),
         (Some("account"), Some(account), _) => Ok(Place::Account { account }),
+        (Some("decisions"), Some(account), key_id) => Ok(Place::Decisions { account, key_id }),
         (Some("organization"), ..) => Ok(Place::Organization),
         (Some("stray"), _, Some(fact_id)) => Ok(Place::Stray { fact_id }),
-        _ => Err(unreadable(item, "its place names no key, user, account or stray event")),
+        _ => Err(unreadable(item, "its place names no key, user, account, decision or stray event")),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Every item has a version, and every write is conditioned on the version that was read, or on there being
 //! none: who loses a race reads again and decides again. Indexes find; a consistent read decides.
 
+mod accept;
 mod control;
 mod decide;
 mod items;
@@ -29,7 +30,8 @@ use keytide_core::{
 
 use self::items::{Item, UNREAD, decode_delivery, decode_fact, decode_key};
 pub use self::{
-    control::{AccountRecord, Approval, DisablesOf, Halt, Lease, LedgerReader, PolicyInForce, Restored, Run},
+    accept::{Acceptance, Accepted},
+    control::{AccountRecord, Approval, DisablesOf, Halt, Lease, LedgerReader, PolicyInForce, Run},
     decide::Change,
     items::Place,
     renames::Unrenamed,
@@ -238,10 +240,15 @@ impl Ledger {
         found.into_iter().map(decode_delivery).collect()
     }
 
-    /// Everything the ledger holds about one place, read consistently.
+    /// Everything the ledger holds about one place, read consistently; of a key, what people decided about it, too.
     pub async fn history(&self, place: &Place) -> Result<History, Failure> {
+        let mut found = self.query_place(place, None).await?;
+        if let Place::Key { account, key_id } = place {
+            let decisions = Place::Decisions { account: account.clone(), key_id: Some(key_id.clone()) };
+            found.extend(self.query_place(&decisions, None).await?);
+        }
         let mut history = History::default();
-        for item in self.query_place(place, None).await? {
+        for item in found {
             let sort = items::text(&item, "sk").unwrap_or_default();
             if sort == items::KEY_SORT {
                 history.key = Some(decode_key(item)?);
@@ -433,9 +440,13 @@ impl Ledger {
         }
     }
 
-    /// Creates the table and its expiry where it is not there yet.
+    /// Creates the table and its expiry where it is not there yet: for ledgers in files, and tests. What is made here
+    /// has forgotten nothing, so it is accepted.
     pub async fn create_table(&self) -> Result<(), Failure> {
-        table::create(&self.client, &self.table).await
+        if table::create(&self.client, &self.table).await? {
+            self.accept_as_new().await?;
+        }
+        Ok(())
     }
 
     fn put(&self, item: Item, over_version: u64) -> Result<Put, Failure> {

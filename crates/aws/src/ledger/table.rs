@@ -61,8 +61,8 @@ struct Expiry {
     enabled: bool,
 }
 
-/// Creates the table where it is not there yet, and turns its expiry on.
-pub(super) async fn create(client: &Client, table: &str) -> Result<(), Failure> {
+/// Creates the table where it is not there yet, and turns its expiry on; `false` where it was there.
+pub(super) async fn create(client: &Client, table: &str) -> Result<bool, Failure> {
     let definition: Definition = serde_json::from_str(DEFINITION)
         .map_err(|error| Failure::operators("reading infra/ledger-table.json", error.to_string()))?;
     let built = |error: aws_sdk_dynamodb::error::BuildError| {
@@ -99,7 +99,7 @@ pub(super) async fn create(client: &Client, table: &str) -> Result<(), Failure> 
                 aws_sdk_dynamodb::operation::create_table::CreateTableError::is_resource_in_use_exception,
             ) =>
         {
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(Failure::of(format!("dynamodb:CreateTable of {table}"), &error)),
     }
@@ -114,7 +114,7 @@ pub(super) async fn create(client: &Client, table: &str) -> Result<(), Failure> 
         .time_to_live_specification(expiry)
         .send()
         .await
-        .map(|_| ())
+        .map(|_| true)
         .map_err(|error| Failure::of(format!("dynamodb:UpdateTimeToLive of {table}"), &error))
 }
 

@@ -437,6 +437,7 @@ fn if_enforced(account: &AccountId, keys: Vec<Key>, policy: &Policy, now: Timest
         // It would enter `enforce` today: nothing that was said before counts.
         enforced_since: Some(now),
         restored_at: None,
+        unaccepted: None,
         disabled_today: 0,
         halt: None,
         approved: Vec::new(),

@@ -45,8 +45,10 @@ pub struct AccountState {
     pub baseline_at: Option<Timestamp>,
     /// Since when it is in `enforce`, if it is.
     pub enforced_since: Option<Timestamp>,
-    /// When the ledger was last restored or replaced.
+    /// When the ledger was last accepted, after it was restored or replaced.
     pub restored_at: Option<Timestamp>,
+    /// Set while nobody has accepted the ledger as it is: nothing may be disabled by it.
+    pub unaccepted: Option<Unaccepted>,
     /// How many of its keys were disabled on this UTC date already.
     pub disabled_today: u32,
     /// Set while nothing may be disabled anywhere, with the reason given.
@@ -55,7 +57,23 @@ pub struct AccountState {
     pub approved: Vec<String>,
 }
 
+/// Why the ledger is not gone by: it was restored or replaced, or that could not be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unaccepted {
+    /// The table's id; `None`: it could not be found out.
+    pub table_id: Option<String>,
+    /// Why, in words.
+    pub why: String,
+}
+
 impl AccountState {
+    /// How far keytide goes in the account: as the policy says, and in a ledger that nobody has accepted no further than
+    /// `notify`.
+    pub fn mode(&self, policy: &Policy) -> Mode {
+        let mode = policy.mode(&self.account);
+        if self.unaccepted.is_some() { mode.min(Mode::Notify) } else { mode }
+    }
+
     /// Whether a key that is found belongs to the stock that the account's first sweep takes, and is no news: it
     /// was there before, even if its user could not be read that day.
     pub fn is_stock(&self, key: &Key) -> bool {
@@ -160,6 +178,8 @@ pub enum HeldBy {
     NoLicence,
     /// The user is a break-glass user.
     BreakGlass,
+    /// Nobody has accepted the ledger as it is: why.
+    Unaccepted(String),
     /// Nothing may be disabled anywhere: the reason given.
     Halt(String),
     /// The account's cap.
@@ -315,7 +335,7 @@ impl SweepPlan {
 
 /// Decides what a sweep is to do.
 pub fn plan(state: &AccountState, seen: &Observations, policy: &Policy, now: Timestamp) -> SweepPlan {
-    let mode = policy.mode(&state.account);
+    let mode = state.mode(policy);
     let (keys, changes) = reconcile::reconcile(state, seen);
     let mut plan = SweepPlan {
         account: state.account.clone(),
@@ -378,7 +398,7 @@ pub fn circumstances<'a>(
 ) -> Circumstances<'a> {
     Circumstances {
         treatment,
-        mode: policy.mode(&state.account),
+        mode: state.mode(policy),
         enforced_since: state.enforced_since,
         restored_at: state.restored_at,
         exemption: state.exemptions.get(&key.key_id),
@@ -584,7 +604,10 @@ pub fn obstacle(
     (state, policy): (&AccountState, &Policy),
 ) -> Option<HeldBy> {
     if mode != Mode::Enforce {
-        return Some(HeldBy::Mode(mode));
+        let instead = state.unaccepted.as_ref().filter(|_| policy.mode(&state.account) == Mode::Enforce);
+        return Some(
+            instead.map_or(HeldBy::Mode(mode), |unaccepted| HeldBy::Unaccepted(unaccepted.why.clone())),
+        );
     }
     if around.treatment.break_glass {
         return Some(HeldBy::BreakGlass);
@@ -620,7 +643,7 @@ pub fn stopped_by(
     if !is_that_one || key.holder.subject.user() != Some(&planned.user) {
         return Some(HeldBy::NoLicence);
     }
-    if let Some(by) = obstacle(&clock, &around, true, policy.mode(&state.account), (state, policy)) {
+    if let Some(by) = obstacle(&clock, &around, true, state.mode(policy), (state, policy)) {
         return Some(by);
     }
     clock.licence.is_none().then_some(HeldBy::NoLicence)

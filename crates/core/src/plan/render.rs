@@ -88,6 +88,7 @@ impl Display for HeldBy {
             Self::Mode(mode) => write!(out, "the account is in {}", mode.as_str()),
             Self::NoLicence => out.write_str("no notice that licenses it is old enough yet"),
             Self::BreakGlass => out.write_str("a break-glass user is never disabled"),
+            Self::Unaccepted(why) => write!(out, "{why}; `keytide ledger accept` is for that"),
             Self::Halt(reason) => write!(out, "everything is halted: {reason}"),
             Self::AccountCap { most } => {
                 write!(

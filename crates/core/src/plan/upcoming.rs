@@ -64,10 +64,10 @@ pub struct Foreseen {
 /// Foresees today and so many dates after it, one sweep a day. What is not known to have changed stays as it
 /// is: every key is listed as it stands, and none is used again.
 pub fn foresee(state: &AccountState, policy: &Policy, now: Timestamp, dates: u32) -> Foreseen {
-    let mode = policy.mode(&state.account);
+    let mode = state.mode(policy);
     let mut state = state.clone();
     // The next sweep would enter `enforce`, and with that begin the keys' epoch.
-    state.enforced_since = match mode {
+    state.enforced_since = match policy.mode(&state.account) {
         Mode::Enforce => state.enforced_since.or(Some(now)),
         Mode::Observe | Mode::Notify => None,
     };
@@ -245,6 +245,7 @@ mod tests {
             baseline_at: Some(now()),
             enforced_since: None,
             restored_at: None,
+            unaccepted: None,
             disabled_today: 0,
             halt: None,
             approved: Vec::new(),

@@ -13,8 +13,18 @@ const VERSION: u32 = 2;
 /// Everything is written in one order, each value with its length and each list with its count, so that no
 /// two policies have one text. Rules stay in their order, since the first one that matches wins.
 pub(super) fn hash(policy: &Policy) -> String {
-    let Policy { modes, defaults, rules, break_glass, dates_between, hours, caps, notices_channel, hash: _ } =
-        policy;
+    let Policy {
+        modes,
+        defaults,
+        rules,
+        break_glass,
+        dates_between,
+        hours,
+        caps,
+        notices_channel,
+        most: _,
+        hash: _,
+    } = policy;
     let mut text = Text(String::new());
     text.number("keytide policy", VERSION);
     text.count("modes", modes.len());

@@ -192,6 +192,8 @@ pub struct Policy {
     hours: Option<Hours>,
     caps: Caps,
     notices_channel: Option<String>,
+    /// No account is in more than this.
+    most: Mode,
     hash: String,
 }
 
@@ -208,6 +210,7 @@ impl Policy {
             hours: None,
             caps: Caps::default(),
             notices_channel: None,
+            most: Mode::Enforce,
             hash: String::new(),
         };
         policy.hashed()
@@ -230,7 +233,13 @@ impl Policy {
 
     /// How far keytide goes in this account.
     pub fn mode(&self, account: &AccountId) -> Mode {
-        self.modes.get(account).copied().unwrap_or(Mode::Observe)
+        self.modes.get(account).copied().unwrap_or(Mode::Observe).min(self.most)
+    }
+
+    /// The same policy, but no account is in more than this. Its hash stays, since nobody wrote another.
+    #[must_use]
+    pub fn at_most(&self, mode: Mode) -> Self {
+        Self { most: self.most.min(mode), ..self.clone() }
     }
 
     /// The accounts that are named, with their modes.

@@ -74,6 +74,7 @@ fn read<'f>(reader: &mut Reader, table: &'f DeTable<'f>) -> Policy {
         hours,
         caps,
         notices_channel,
+        most: Mode::Enforce,
         hash: String::new(),
     };
     policy.hashed()

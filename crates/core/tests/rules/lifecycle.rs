@@ -88,6 +88,7 @@ impl Life {
             baseline_at: Some(born),
             enforced_since: None,
             restored_at: None,
+            unaccepted: None,
             disabled_today: 0,
             halt: None,
             approved: Vec::new(),

@@ -44,6 +44,7 @@ pub(crate) fn account(keys: &[Key]) -> AccountState {
         baseline_at: Some(at("2026-02-01T04:00:00Z")),
         enforced_since: None,
         restored_at: None,
+        unaccepted: None,
         disabled_today: 0,
         halt: None,
         approved: Vec::new(),

@@ -194,6 +194,7 @@ impl World {
             baseline_at: Some(born()),
             enforced_since: Some(born()),
             restored_at: None,
+            unaccepted: None,
             disabled_today: 0,
             halt: None,
             approved: Vec::new(),

@@ -30,6 +30,7 @@ pub(super) fn decision(decision: &Decision, accounts: &AccountNames) -> Message 
     match what {
         Decided::Halted { reason } => halted(author, reason, *at),
         Decided::Resumed { reason } => resumed(author, reason, *at),
+        Decided::LedgerAccepted { table_id, reason } => ledger_accepted(author, table_id, reason, *at),
         Decided::Approved { account, plan, disables } => {
             approved(account, plan, author, *disables, accounts, *at)
         }
@@ -230,6 +231,35 @@ pub fn resumed(author: &str, reason: &str, at: Timestamp) -> Message {
         " the next sweep disables what is due, within the caps, where a notice named the date at least five days before. `keytide halt` stops it again.",
     );
     warning("Disabling goes on".to_owned(), sentence, Vec::new(), next)
+}
+
+/// A sweep found the ledger in another table than the one that was accepted.
+pub fn ledger_changed(why: &str, at: Timestamp) -> Message {
+    let sentence = say("A sweep found")
+        .then(on(at))
+        .say(" that the ledger is not the one that people went by: ")
+        .code(why, LONG)
+        .say(". It may have forgotten who was told of what, and who is exempt.");
+    let next = what_follows().say(
+        " no key is disabled in any account, as if all were in notify. Put back the exemptions and the policy (infra/RUNBOOK.md, \"The table is lost\"), then run `keytide ledger accept --reason …`. If nobody restored, replaced or first made it, ask who did.",
+    );
+    Draft {
+        title: "The ledger is another one: nothing is disabled".to_owned(),
+        sentence,
+        next: vec![next],
+        ..Draft::default()
+    }
+    .message(Severity::Critical)
+}
+
+/// A person goes by the ledger in the table where it is now.
+pub fn ledger_accepted(author: &str, table_id: &str, reason: &str, at: Timestamp) -> Message {
+    let sentence = by(author).say(" accepted the ledger as it is").then(on(at)).then(because(reason));
+    let next = what_follows().say(
+        " every key's notices begin anew, and no key is disabled before one of them has named the date at least five days ahead. `keytide halt` stops it all.",
+    );
+    let fields = vec![field("Table", Markup::new().code(table_id, HASH)), field("Author", by(author))];
+    warning("The ledger is accepted".to_owned(), sentence, fields, next)
 }
 
 /// A person let a plan through that is above a cap.

@@ -116,6 +116,8 @@ pub struct Digest {
     pub upcoming: Listed<(AccountId, Upcoming)>,
     /// The hash of the policy that the run followed.
     pub policy: String,
+    /// Why nobody goes by the ledger, where that is so: nothing is disabled.
+    pub unaccepted: Option<String>,
     /// Calls made to AWS.
     pub calls: u64,
 }
@@ -132,6 +134,7 @@ impl Digest {
     /// What somebody should look at, as counts.
     fn concerns(&self) -> Vec<Markup> {
         [
+            (usize::from(self.unaccepted.is_some()), "ledger to be accepted", "ledgers to be accepted"),
             (self.undelivered.count(), "message not delivered", "messages not delivered"),
             (self.unconfirmed(), "disable not confirmed", "disables not confirmed"),
             (self.held.count(), "disable held back", "disables held back"),
@@ -162,12 +165,23 @@ pub fn digest(digest: &Digest, accounts: &AccountNames, now: Timestamp) -> Messa
     Draft {
         title: format!("Sweep of {}: {}", sweep::day(digest.date, today), verdict(digest)),
         sentence: summary(digest),
+        next: digest.unaccepted.iter().map(|why| accept(why)).collect(),
         fields: totals(digest),
         lists: lists(digest, accounts, today),
         fine_print,
         ..Draft::default()
     }
     .message(Severity::Notice)
+}
+
+/// That nothing is disabled for want of a ledger, and what to do.
+fn accept(why: &str) -> Markup {
+    Markup::new()
+        .bold("Nothing is disabled:")
+        .say(" ")
+        .code(why, LONG)
+        .say(". Once its exemptions and the policy are what they should be: ")
+        .code("keytide ledger accept --reason …", NAME)
 }
 
 fn verdict(digest: &Digest) -> String {
@@ -310,6 +324,7 @@ fn held_by(by: &HeldBy) -> Markup {
         HeldBy::Mode(mode) => say("the account is in ").word(mode.as_str()),
         HeldBy::NoLicence => say("no notice is old enough yet"),
         HeldBy::BreakGlass => say("a break-glass user is never disabled"),
+        HeldBy::Unaccepted(_) => say("nobody has accepted the ledger as it is"),
         HeldBy::Halt(reason) => say("disabling is halted: ").code(reason, CAUSE),
         HeldBy::AccountCap { most } => {
             say("above the account's cap of ").word(&most.to_string()).say(" a day")

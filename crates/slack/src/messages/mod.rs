@@ -31,8 +31,8 @@ use keytide_core::{
 use self::list::List;
 pub use self::{
     announce::{
-        approved, cap_reached, exemption_added, exemption_removed, halted, organization_cap_reached,
-        policy_applied, resumed,
+        approved, cap_reached, exemption_added, exemption_removed, halted, ledger_accepted, ledger_changed,
+        organization_cap_reached, policy_applied, resumed,
     },
     channel::{for_channel, made_by},
     digest::{Digest, DigestDisabled, Listed, Totals, digest},

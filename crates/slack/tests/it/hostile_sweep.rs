@@ -114,6 +114,7 @@ fn digest_of(texts: &[String], number: usize) -> Digest {
     };
     let many = 0..number;
     Digest {
+        unaccepted: Some(text(3)),
         date: on(0),
         expected: number,
         failed: many.clone().map(|index| (prod(), text(index))).collect::<Vec<_>>().into(),

@@ -17,8 +17,8 @@ use keytide_slack::{
     messages::{
         BaselineCounts, Digest, DigestDisabled, DueKey, Listed, Notice, OwnerReached, Totals, approved,
         baseline, cap_reached, digest, exemption_added, exemption_removed, for_channel, for_owner, halted,
-        joined, notices_for_channel, notices_for_owner, organization_cap_reached, owner_fallback,
-        policy_applied, resumed, root_key,
+        joined, ledger_accepted, ledger_changed, notices_for_channel, notices_for_owner,
+        organization_cap_reached, owner_fallback, policy_applied, resumed, root_key,
     },
 };
 
@@ -337,11 +337,13 @@ fn busy_digest() -> Digest {
         is_confirmed,
     };
     Digest {
+        unaccepted: Some("the table keytide-ledger was restored or copied".to_owned()),
         disabled: vec![disabled(true, None), disabled(false, Some(now()))].into(),
         held: vec![
             held(HeldBy::Mode(Mode::Notify)),
             held(HeldBy::NoLicence),
             held(HeldBy::BreakGlass),
+            held(HeldBy::Unaccepted("the table was restored".to_owned())),
             held(HeldBy::Halt("incident 42 <!here>".to_owned())),
             held(HeldBy::AccountCap { most: 2 }),
             held(HeldBy::OrganizationCap { most: 50 }),
@@ -416,6 +418,10 @@ golden!(announced_exemption_taken_back, {
 golden!(announced_halt, halted(BRUNO, "payments are down, nobody touches keys", now()));
 golden!(announced_resumption, resumed(BRUNO, "payments are up again", now()));
 golden!(announced_approval, approved(&prod(), PLAN, BRUNO, 42, &accounts(), now()));
+golden!(announced_ledger_changed, {
+    ledger_changed("the table keytide-ledger is new or was replaced: nobody has accepted it yet", now())
+});
+golden!(announced_ledger_accepted, ledger_accepted(BRUNO, "0d1e", "restored after the incident", now()));
 golden!(announced_cap, cap_reached(&prod(), 2, 40, PLAN, &accounts()));
 golden!(announced_cap_of_the_organization, organization_cap_reached(&prod(), 50, 1, PLAN, &accounts()));
 

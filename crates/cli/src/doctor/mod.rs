@@ -1,0 +1,224 @@
+//! `keytide doctor`: what is missing or wrong, account by account, and how to mend it. It only reads.
+//!
+//! [`look`] asks AWS and Slack; [`judge`] makes findings of it. What could not be looked at is a finding as well.
+
+mod judge;
+mod look;
+
+use aws_config::SdkConfig;
+use clap::Args;
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+use keytide_app::decide::policy_in_force;
+use keytide_aws::{
+    accounts::{AccountState, Accounts},
+    ledger::{Ledger, LedgerReader},
+    member::{self, RoleReach},
+};
+use keytide_core::{AccountId, policy::Policy};
+use keytide_slack::WebApi;
+
+use self::{
+    judge::{Finding, Severity},
+    look::Place,
+};
+use crate::{
+    Ended, Environment, Trouble,
+    args::{LedgerArgs, LedgerChoice},
+    output::{Output, counted, safe_json, shown, table},
+    scan::ScanFormat,
+    store::{self, Aws},
+};
+
+/// Accounts looked at at once.
+const AT_ONCE: usize = 8;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  keytide doctor --ledger dynamodb:keytide-ledger --role SecurityAudit --channel C0123456789
+  keytide doctor --ledger dynamodb:keytide-ledger --role SecurityAudit --account 111122223333 --format json
+
+It looks at each account's forwarding rules, their targets and role, keytide's roles (the disabler where the policy says \
+enforce, and nowhere else), a trail that records what EventBridge is to hear, users without an owner's tag, the latest \
+sweep; and in the security account the bus's rule, the schedule, the queues and what was given up in them, the table's \
+protection, recovery and expiry, the ledger's acceptance, Slack's token, scopes and channel, the clock and the latest run.
+
+In the security account it needs the policy PREFIX-doctor, with PREFIX-look. In the others it looks by the role that --role \
+names, one with AWS's policy SecurityAudit; keytide's own reader may not see so much, and is not to.
+
+With --format json, one object: findings [{account (null: the installation), severity (broken, unknown, weak), what, mend}], \
+accounts.
+
+Exits with 0 where all is well, with 1 where anything was found; what could not be looked at counts as found.";
+
+/// What is looked at, and how.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Only this account; may be given again. Without it, every active account of the organization
+    #[arg(long = "account", value_name = "ID", value_parser = AccountId::parse)]
+    accounts: Vec<AccountId>,
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// What the names of all parts begin with, as both templates' parameter Prefix
+    #[arg(long, value_name = "NAME", default_value = "keytide")]
+    prefix: String,
+    /// The role to look with in the other accounts: one with AWS's policy `SecurityAudit`
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
+    /// What that role's trust policy demands, if anything
+    #[arg(long, value_name = "ID", requires = "role")]
+    external_id: Option<String>,
+    /// The Slack channel's id; else `KEYTIDE_CHANNEL`
+    #[arg(long, value_name = "ID")]
+    channel: Option<String>,
+    /// The secret with Slack's token; it is not read where `KEYTIDE_SLACK_TOKEN` holds one
+    #[arg(long, value_name = "NAME", default_value = "keytide/slack")]
+    slack_secret: String,
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value_t = ScanFormat::Table)]
+    format: ScanFormat,
+}
+
+pub(crate) async fn run(
+    args: &DoctorArgs,
+    environment: Environment,
+    now: Timestamp,
+    output: &mut Output,
+) -> Result<Ended, Trouble> {
+    let LedgerChoice::DynamoDb(table_name) = &args.ledger.ledger else {
+        return Err(Trouble::Usage(
+            "doctor: it looks at an installation in AWS; name its ledger with --ledger dynamodb:TABLE"
+                .to_owned(),
+        ));
+    };
+    let aws = store::open_aws(&args.ledger).await?;
+    output.remark(&format!("keytide: AWS as {}; it only reads", aws.words));
+    // Not probed first: that it is not there is what the doctor is for.
+    let ledger = Ledger::new(&aws.config, table_name);
+    let place = Place {
+        config: &aws.config,
+        prefix: &args.prefix,
+        table: table_name,
+        secret: &args.slack_secret,
+        channel: args.channel.as_deref().or(environment.channel.as_deref()),
+        token: environment.slack_token,
+        slack_url: environment.slack_url.as_deref().unwrap_or(WebApi::BASE),
+    };
+    let mut findings = judge::installation(&Box::pin(look::installation(&place, &ledger, now)).await, now);
+    let mut general = |what: String, mend: &str| {
+        findings.push(Finding { account: None, severity: Severity::Unknown, what, mend: mend.to_owned() });
+    };
+    let policy = match policy_in_force(&LedgerReader::of(&ledger)).await {
+        Ok(in_force) => in_force.policy,
+        Err(failure) => {
+            general(
+                format!(
+                    "the policy in force could not be looked at, so every account is taken to be in observe: {failure}"
+                ),
+                "mend the ledger first, then look again",
+            );
+            Policy::built_in()
+        }
+    };
+    let accounts = match accounts(args, &aws, &ledger).await {
+        Ok(accounts) => accounts,
+        Err((accounts, why)) => {
+            general(
+                format!(
+                    "the organization's accounts could not be listed, so those of the latest run are looked at: {why}"
+                ),
+                "sign in to a delegated administrator's account, or name accounts with --account",
+            );
+            accounts
+        }
+    };
+    let security = aws.account.clone().unwrap_or_default();
+    output.start_progress_of("accounts");
+    let mut looked = stream::iter(&accounts)
+        .map(|id| {
+            let (aws, policy, ledger) = (&aws, &policy, &ledger);
+            async move {
+                let config = config_in(args, aws, id).await;
+                (id, Box::pin(look::account(id, config, &args.prefix, policy, ledger)).await)
+            }
+        })
+        .buffered(AT_ONCE);
+    let mut done = 0;
+    while let Some((id, seen)) = looked.next().await {
+        done += 1;
+        output.progress(done, id.as_str());
+        findings.extend(judge::account(&seen, &args.prefix, &security, now));
+    }
+    output.end_progress();
+    findings.sort();
+    print(args.format, &findings, accounts.len(), output);
+    Ok(if findings.is_empty() { Ended::Done } else { Ended::SomeFailed })
+}
+
+/// The accounts to look at; where they could not be listed, those that the latest run expected, and why.
+async fn accounts(
+    args: &DoctorArgs,
+    aws: &Aws,
+    ledger: &Ledger,
+) -> Result<Vec<AccountId>, (Vec<AccountId>, String)> {
+    if !args.accounts.is_empty() {
+        let mut given = args.accounts.clone();
+        given.sort_unstable();
+        given.dedup();
+        return Ok(given);
+    }
+    match Accounts::new(&aws.config).list().await {
+        Ok(listed) => {
+            let active = listed.into_iter().filter(|account| account.state == AccountState::Active);
+            Ok(active.map(|account| account.id).collect())
+        }
+        Err(failure) => {
+            let runs = ledger.latest_runs(1).await.unwrap_or_default();
+            let expected = runs.into_iter().flat_map(|run| run.value.expected.into_keys()).collect();
+            Err((expected, failure.to_string()))
+        }
+    }
+}
+
+/// Credentials of the account, or why there are none.
+async fn config_in(args: &DoctorArgs, aws: &Aws, account: &AccountId) -> Result<SdkConfig, String> {
+    if aws.account.as_deref() == Some(account.as_str()) {
+        return Ok(aws.config.clone());
+    }
+    let Some(role) = &args.role else {
+        return Err("no role to look with was named: --role".to_owned());
+    };
+    let reach = RoleReach {
+        partition: "aws".to_owned(),
+        name: role.clone(),
+        external_id: args.external_id.clone(),
+        session_name: "keytide-doctor".to_owned(),
+    };
+    member::config_in(&aws.config, &reach, account).await.map_err(|failure| failure.to_string())
+}
+
+fn print(format: ScanFormat, findings: &[Finding], accounts: usize, output: &mut Output) {
+    if format == ScanFormat::Json {
+        let json = serde_json::json!({"findings": findings, "accounts": accounts});
+        output.line(&safe_json(&format!("{json:#}")));
+        return;
+    }
+    let looked_at = counted(accounts as u64, "account");
+    if findings.is_empty() {
+        output.line(&format!("All is well: the installation and {looked_at}."));
+        return;
+    }
+    let row = |finding: &Finding| {
+        vec![
+            finding.account.clone().unwrap_or_else(|| "(installation)".to_owned()),
+            finding.severity.to_string(),
+            shown(&finding.what, 600),
+            shown(&finding.mend, 300),
+        ]
+    };
+    output.line(&table(&["WHERE", "HOW BAD", "WHAT", "TO MEND IT"], findings.iter().map(row).collect(), &[]));
+    output.remark(&format!(
+        "keytide: {} in the installation and {looked_at}",
+        counted(findings.len() as u64, "finding")
+    ));
+}

@@ -1,0 +1,113 @@
+//! `keytide redrive`: the events that the watcher gave up, shown and sent back.
+
+use std::io::{self, IsTerminal as _};
+
+use clap::Args;
+use keytide_aws::{
+    Failure,
+    queue::{DeadLetters, Given},
+};
+use serde_json::Value;
+
+use crate::{
+    Ended, Trouble,
+    args::LedgerArgs,
+    output::{Output, counted, shown, table},
+    store,
+    sweep::ask,
+};
+
+/// So many are shown and sent back at once; more are for another time.
+const MOST: usize = 1_000;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  keytide redrive --profile security
+  keytide redrive --profile security --yes
+
+It needs the policy PREFIX-redrive. While it asks, the events are hidden from others for some minutes; what is not sent \
+back then waits on in PREFIX-events-dead, for fourteen days from the event's first day. Of PREFIX-accounts-dead nothing need \
+be sent back: the next run sweeps every account.
+
+Exits with 1 where an event could not be sent back: it waits on, and is named; with 3 where it was not confirmed.";
+
+/// Which installation's, and whether to ask.
+#[derive(Debug, Args)]
+pub(crate) struct RedriveArgs {
+    /// What the names of the queues begin with, as the template's parameter Prefix
+    #[arg(long, value_name = "NAME", default_value = "keytide")]
+    prefix: String,
+    /// Send them back without asking
+    #[arg(long)]
+    yes: bool,
+    /// The AWS profile; without it, AWS's usual chain
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The AWS region: keytide stands where IAM's events are
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    region: String,
+}
+
+pub(crate) async fn run(args: &RedriveArgs, output: &mut Output) -> Result<Ended, Trouble> {
+    let aws = store::open_aws(&LedgerArgs::for_aws(args.profile.clone(), args.region.clone())).await?;
+    output.remark(&format!("keytide: AWS as {}", aws.words));
+    let failed = |failure: Failure| Trouble::Failed(format!("redrive: {}", shown(&failure.to_string(), 600)));
+    let (from, to) = (format!("{}-events-dead", args.prefix), format!("{}-events", args.prefix));
+    let dead = DeadLetters::open(&aws.config, &from, &to).await.map_err(failed)?;
+    let given_up = dead.take(MOST).await.map_err(failed)?;
+    if given_up.is_empty() {
+        output.line(&format!("Nothing waits in {from} (or somebody else is looking at it just now)."));
+        return Ok(Ended::Done);
+    }
+    let rows = given_up.iter().map(row).collect();
+    output.line(&table(&["EVENT", "WHAT", "ACCOUNT", "WHEN", "RECEIVED"], rows, &[4]));
+    output.line(&format!("{} given up in {from}.", counted(given_up.len() as u64, "event")));
+    let confirmed = if args.yes {
+        true
+    } else if io::stdin().is_terminal() {
+        ask(output, &format!("To send them back to {to}, type yes: "))? == "yes"
+    } else {
+        output
+            .remark("keytide: nobody is at a terminal to confirm it; with --yes they are sent back unasked");
+        false
+    };
+    if !confirmed {
+        dead.leave(&given_up).await;
+        output.remark("keytide: refused: it was not confirmed; they wait on");
+        return Ok(Ended::Refused);
+    }
+    let mut sent = 0_u64;
+    for one in &given_up {
+        match dead.send_back(one).await {
+            Ok(()) => sent += 1,
+            Err(failure) => {
+                let [event, ..] = words(one);
+                output.remark(&format!("keytide: {event} waits on: {}", shown(&failure.to_string(), 600)));
+            }
+        }
+    }
+    output.line(&format!("{} sent back to {to}.", counted(sent, "event")));
+    Ok(if sent == given_up.len() as u64 { Ended::Done } else { Ended::SomeFailed })
+}
+
+fn row(one: &Given) -> Vec<String> {
+    let mut row = words(one).to_vec();
+    row.push(one.received.to_string());
+    row
+}
+
+/// The event's id, name, account and time, as far as it says so.
+fn words(one: &Given) -> [String; 4] {
+    let event: Value = serde_json::from_str(&one.body).unwrap_or_default();
+    let text = |path: &[&str]| {
+        path.iter().find_map(|path| event.pointer(path)?.as_str()).map(|text| shown(text, 64))
+    };
+    let id = text(&["/detail/eventID", "/id"]).unwrap_or_else(|| format!("message {}", shown(&one.id, 64)));
+    let or = |found: Option<String>| found.unwrap_or_else(|| "not readable".to_owned());
+    [
+        id,
+        or(text(&["/detail/eventName", "/detail-type"])),
+        or(text(&["/detail/recipientAccountId", "/account"])),
+        or(text(&["/detail/eventTime", "/time"])),
+    ]
+}
