@@ -17,7 +17,7 @@ CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx-$(CYCLONEDX_VERSION)
 PACKAGE = PATH="$(CURDIR)/$(TOOLS)/lambda/bin:$$PATH" $(PYTHON) infra/package/package.py --cyclonedx $(CURDIR)/$(CYCLONEDX)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check deny audit bench fuzz functions package package-check man
+.PHONY: help demo test simulate check deny audit bench fuzz functions package package-check deploy destroy man
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,12 @@ package: $(TOOLS)/lambda/made $(CYCLONEDX) ## the functions as they are deployed
 
 package-check: $(TOOLS)/lambda/made $(CYCLONEDX) ## that two builds, in two folders, make the same packages
 	$(PACKAGE) check $(ARCHITECTURES)
+
+deploy: ## keytide into an organization, by infra/deployment.env: says what it will do, asks; DRY=1 only looks; infra/DEPLOY.md
+	@DRY="$(DRY)" YES="$(YES)" infra/deploy.sh deploy
+
+destroy: ## and out of it again; the ledger and the logs stay
+	@DRY="$(DRY)" YES="$(YES)" infra/deploy.sh destroy
 
 functions: ## the Lambda functions, small, as they are deployed
 	$(CARGO) build --locked --profile lambda -p keytide-watcher
