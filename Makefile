@@ -6,14 +6,21 @@ CARGO ?= cargo
 TOOLS := target/tools
 DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.2
+CYCLONEDX_VERSION := 0.5.9
 FUZZ_SECONDS ?= 60
 SEEDS ?= 100000
+PYTHON ?= python3
+# What `make package` builds for.
+ARCHITECTURES ?= arm64 x86_64
+
+CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx-$(CYCLONEDX_VERSION)
+PACKAGE = PATH="$(CURDIR)/$(TOOLS)/lambda/bin:$$PATH" $(PYTHON) infra/package/package.py --cyclonedx $(CURDIR)/$(CYCLONEDX)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check deny audit bench fuzz functions man
+.PHONY: help demo test simulate check deny audit bench fuzz functions package package-check deploy destroy man
 
 help: ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: ## one access key's story, from its creation to the ledger, in an AWS in the process
 	$(CARGO) run --locked --quiet -p keytide -- demo
@@ -44,6 +51,18 @@ fuzz: $(TOOLS)/bin/cargo-fuzz-$(FUZZ_VERSION) ## the reader against whatever com
 	cd fuzz && PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" RUSTUP_TOOLCHAIN=nightly \
 		../$< run reader --fuzz-dir . -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536
 
+package: $(TOOLS)/lambda/made $(CYCLONEDX) ## the functions as they are deployed: zips, parts lists, checksums; ARCHITECTURES="arm64 x86_64"
+	$(PACKAGE) build $(ARCHITECTURES)
+
+package-check: $(TOOLS)/lambda/made $(CYCLONEDX) ## that two builds, in two folders, make the same packages
+	$(PACKAGE) check $(ARCHITECTURES)
+
+deploy: ## keytide into an organization, by infra/deployment.env: says what it will do, asks; DRY=1 only looks; infra/DEPLOY.md
+	@DRY="$(DRY)" YES="$(YES)" infra/deploy.sh deploy
+
+destroy: ## and out of it again; the ledger and the logs stay
+	@DRY="$(DRY)" YES="$(YES)" infra/deploy.sh destroy
+
 functions: ## the Lambda functions, small, as they are deployed
 	$(CARGO) build --locked --profile lambda -p keytide-watcher
 	$(CARGO) build --locked --profile lambda -p keytide-sweeper
@@ -60,3 +79,15 @@ $(TOOLS)/bin/cargo-deny-$(DENY_VERSION):
 $(TOOLS)/bin/cargo-fuzz-$(FUZZ_VERSION):
 	$(CARGO) install --locked --root $(TOOLS) --version $(FUZZ_VERSION) cargo-fuzz
 	mv $(TOOLS)/bin/cargo-fuzz $@
+
+# It writes what is linked into a function; of a few dependencies more than cargo-deny's, so not optimised either.
+$(CYCLONEDX):
+	$(CARGO) install --locked --debug --root $(TOOLS) --version $(CYCLONEDX_VERSION) cargo-cyclonedx
+	mv $(TOOLS)/bin/cargo-cyclonedx $@
+
+# cargo-lambda comes as a Python package, and Zig with it.
+$(TOOLS)/lambda/made: infra/package/requirements.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $<
+	touch $@

@@ -10,6 +10,7 @@ mod tools;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
 
@@ -87,6 +88,25 @@ pub(crate) fn permissions(questions: &[(String, Value)]) -> Vec<Value> {
         assert_eq!(answer.get("name"), Some(&json!(name)), "the answers stand in the questions' order");
     }
     answers.into_iter().map(|answer| answer.get("answer").cloned().unwrap_or_default()).collect()
+}
+
+/// What shellcheck says against a script, one line a problem.
+pub(crate) fn problems_by_shellcheck(script: &Path) -> Vec<String> {
+    let mut judge = Command::new(tools().program("shellcheck"));
+    let output = must("start shellcheck", judge.args(["--format", "gcc"]).arg(script).output());
+    let said = String::from_utf8_lossy(&output.stdout);
+    let problems: Vec<String> = said.lines().map(str::to_owned).collect();
+    assert_eq!(
+        output.status.code(),
+        Some(i32::from(!problems.is_empty())),
+        "shellcheck itself failed: {said}"
+    );
+    problems
+}
+
+/// The AWS CLI, as a program.
+pub(crate) fn aws_cli() -> PathBuf {
+    tools().program("aws")
 }
 
 fn template_judge(arguments: &[&str]) -> Command {

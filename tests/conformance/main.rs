@@ -3,8 +3,11 @@
 //! What needs Python 3 and pinned tools is behind the feature `counterparts`, which `make test` turns on.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
+mod cost;
 #[cfg(feature = "counterparts")]
 mod counterparts;
+#[cfg(feature = "counterparts")]
+mod deploy;
 #[cfg(all(feature = "counterparts", target_os = "linux"))]
 mod deployed;
 #[cfg(feature = "counterparts")]

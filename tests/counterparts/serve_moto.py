@@ -18,9 +18,13 @@ from email.utils import format_datetime
 
 # Set, it would put every caller into one account.
 os.environ.pop("MOTO_ACCOUNT_ID", None)
+# As in AWS, another account's bucket is out of reach.
+os.environ["MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"] = "false"
 
 import moto.core.utils  # noqa: E402  (moto reads its environment when it is imported)
+from moto.iam.access_control import PermissionResult  # noqa: E402
 from moto.iam.responses import IamResponse  # noqa: E402
+from moto.s3.models import FakeBucket  # noqa: E402
 from moto.server import MotoRequestHandler, ThreadedMotoServer  # noqa: E402
 from moto.sts.models import sts_backends  # noqa: E402
 
@@ -60,6 +64,9 @@ def all_sessions():
     begun = [role for account in sts_backends.values() for backend in account.values() for role in backend.assumed_roles]
     return [{"role": role.role_arn, "external_id": role.external_id, "policy": role.policy} for role in begun]
 
+
+# moto reads no condition in a bucket's policy: one that denies what is not encrypted would deny everything.
+FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
 
 # One line a request is of no use to a test.
 logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -50,6 +50,11 @@ impl Tools {
         command
     }
 
+    /// A program that one of the pinned packages brings.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.python.with_file_name(name)
+    }
+
     /// Node.
     pub(super) fn node(&self) -> Command {
         let mut command = quiet(&self.node);
