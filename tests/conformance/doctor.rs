@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use aws_config::SdkConfig;
+use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sdk_cloudtrail::types::{EventSelector, ReadWriteType};
 use aws_sdk_dynamodb::types::{PointInTimeRecoverySpecification, TimeToLiveSpecification};
 use aws_sdk_eventbridge::types::{RuleState, Target};
@@ -151,14 +152,15 @@ impl Installed {
         for role in ["reader", "disabler", "forwarder"] {
             self.put_role(role, true).await;
         }
-        // CloudTrail wants its bucket, and what makes one is not among our clients.
+        // CloudTrail wants its bucket, in its account, and what makes one is not among our clients.
+        let credentials = self.prod.credentials_provider().unwrap().provide_credentials().await.unwrap();
         let bucket = Command::new("python3")
             .args([
                 "-c",
                 "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='PUT', headers={\
-                'Authorization': 'AWS4-HMAC-SHA256 Credential=moto/20260602/us-east-1/s3/aws4_request'}))",
+                'Authorization': f'AWS4-HMAC-SHA256 Credential={sys.argv[2]}/20260602/us-east-1/s3/aws4_request'}))",
             ])
-            .arg(format!("{}/tidewater-trail", self.moto.url))
+            .args([&format!("{}/tidewater-trail", self.moto.url), credentials.access_key_id()])
             .status()
             .unwrap();
         assert!(bucket.success());
