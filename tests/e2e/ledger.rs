@@ -41,6 +41,27 @@ fn parts(event: &Value, over: Option<Versioned<key::Key>>) -> (Fact, Versioned<k
     (fact, Versioned { value: transition.key, version }, deliveries)
 }
 
+/// Who may write in one partition must not have the sweeper write in another.
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_message_that_says_it_stands_elsewhere_is_not_taken_up() {
+    let world = World::new().await;
+    let ledger = world.ledger();
+    let account: keytide_core::AccountId = PROD.parse().unwrap();
+    let (_, _, mut deliveries) = parts(&created(), None);
+    let decisions = Place::Decisions { account: account.clone(), key_id: Some(KEY.to_owned()) };
+    ledger.save_delivery(&decisions, &deliveries.remove(0), 0).await.unwrap().unwrap();
+    assert_eq!(ledger.unfinished(&account, 10).await.unwrap().len(), 1);
+    // By hand, as with the rights to exempt.
+    let client = aws_sdk_dynamodb::Client::new(&world.aws.sdk_config());
+    let scanned = client.scan().table_name(crate::world::TABLE).send().await.unwrap();
+    let mut item = scanned.items().iter().find(|item| item.contains_key("place")).unwrap().clone();
+    let mut place = item["place"].as_m().unwrap().clone();
+    place.insert("kind".to_owned(), aws_sdk_dynamodb::types::AttributeValue::S("key".to_owned()));
+    item.insert("place".to_owned(), aws_sdk_dynamodb::types::AttributeValue::M(place));
+    client.put_item().table_name(crate::world::TABLE).set_item(Some(item)).send().await.unwrap();
+    assert!(ledger.unfinished(&account, 10).await.unwrap().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_three_refusals_are_told_apart() {
     let world = World::new().await;

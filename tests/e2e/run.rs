@@ -24,14 +24,23 @@ use jiff::Timestamp;
 use keytide_app::{
     Invocation, TokenSource,
     deliver::{Deliver, DeliverSettings},
-    run::{Again, BeginError, Begun, Choice, DigestEnd, Done, Runs, Source, Task},
+    run::{Again, BeginError, Begun, Choice, DigestEnd, Done, Outcome, Runs, Source, Task},
     sweep::{Observer, Sweep},
 };
 use keytide_aws::{
-    accounts::Accounts, disabler::Disabler, ledger::LedgerReader, member::Members, queue::Queue,
+    accounts::Accounts,
+    disabler::Disabler,
+    ledger::{Approval, Change, LedgerReader},
+    member::Members,
+    queue::Queue,
     secrets::Secrets,
 };
-use keytide_core::AccountId;
+use keytide_core::{
+    AccountId,
+    alert::for_decision,
+    decision::{Decided, Decision},
+    fact::{Fact, FactBody},
+};
 use keytide_local::{
     Fault, HOME_ACCOUNT, Service,
     slack::{SlackFault, SlackSim},
@@ -399,6 +408,43 @@ async fn a_digest_that_is_owed_is_posted_by_the_next_day_s_run() {
     assert!(digests[0].contains("1 did not answer") && digests[0].contains("4 May"), "{}", digests[0]);
     company.drain(|_| 1).await;
     assert_eq!(company.digests().len(), 2, "and then its own");
+}
+
+/// The run is done with the account, and a cap had held something in it: an approval has it swept again, once.
+#[tokio::test(start_paused = true)]
+async fn an_approval_has_its_account_swept_again_by_the_next_begin() {
+    let company = Company::new().await;
+    company.started().await;
+    company.drained().await;
+    let (ledger, now) = (company.world.ledger(), company.world.now());
+    let date = keytide_core::lifecycle::utc_date(now);
+    let known = ledger.outcome::<Outcome>(date, &id(PROD)).await.unwrap().unwrap();
+    let held = Outcome { over_cap: 1, ..known.value };
+    assert!(ledger.save_outcome(date, &id(PROD), &held, known.version, now).await.unwrap());
+    company.world.aws.calls().restart();
+    let swept = || company.world.aws.calls().count(Service::Sts, "AssumeRole");
+    tokio::time::sleep(HOUR).await;
+    company.begin().await.unwrap();
+    company.drained().await;
+    assert_eq!(swept(), 0, "nobody has approved anything");
+
+    let (author, at) = ("arn:aws:iam::1:role/vera".to_owned(), company.world.now());
+    let approval = Approval { plan: "0a0a".to_owned(), author: author.clone(), at };
+    let what = Decided::Approved { account: id(PROD), plan: "0a0a".to_owned(), disables: 1 };
+    let decision = Decision { author, at, what };
+    let fact_id = decision.fact_id();
+    let message = for_decision(&fact_id, &decision).deliveries(&fact_id, at).remove(0);
+    let fact = Fact::new(fact_id, at, FactBody::Decided { decision: Box::new(decision) });
+    ledger.decide(Change::Approve(&id(PROD), &approval), 0, &fact, &message).await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    for wanted in [true, false] {
+        assert!(matches!(company.begin().await.unwrap(), Begun::Ended { .. }));
+        company.drained().await;
+        assert_eq!(swept() > 0, wanted);
+        company.world.aws.calls().restart();
+        tokio::time::sleep(HOUR).await;
+    }
+    assert_eq!(company.digests().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

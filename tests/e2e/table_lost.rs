@@ -51,7 +51,8 @@ async fn the_drill_table_lost() {
     decide(&tide).exempt(&account(), VENDOR, until, "the vendor rotates it", tide.world.now()).await.unwrap();
     // Alice was told of day 91, and it is the day before: every licence for her key stands in the ledger.
     let last = tide.days(90).await;
-    let copy = Copy::Exemptions { account: account(), at: tide.world.now(), exemptions: last.exemptions };
+    let copy =
+        Copy::Exemptions { account: account(), at: tide.world.now(), exemptions: last.exemptions.unwrap() };
     let log = format!("START RequestId: 1\n{}\n", copy.line().unwrap());
 
     // The table is gone, and the stack makes a new one, which has no idea of anything.
@@ -63,6 +64,7 @@ async fn the_drill_table_lost() {
     tokio::time::sleep(Duration::from_hours(24)).await;
     let stock = tide.run().await.unwrap();
     assert!(stock.plan.is_baseline && stock.disabled.is_empty(), "{}", stock.plan);
+    assert_eq!(stock.exemptions, None, "what it knows must not stand in the log above what was known before");
     assert_eq!(said(&tide, ANOTHER), 1, "{:?}", tide.world.channel_texts());
 
     // However long nobody comes: told, and not disabled.

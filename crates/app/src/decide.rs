@@ -133,16 +133,16 @@ impl Decide {
         let done = self.ledger.disabled_on(DisablesOf::Organization, utc_date(now)).await?;
         let left =
             usize::try_from(policy.caps().organization_per_day.saturating_sub(done)).unwrap_or(usize::MAX);
-        let capped = match of_account {
-            0 if plan.disables.len() > left => plan.disables.len(),
-            of_account => of_account,
-        };
+        // Where both caps hold keys, each set has its own name.
+        let below = plan.hash_of(plan.disables.iter().map(|one| one.key_id.as_str()));
+        let is_below = plan.disables.len() > left && (of_account == 0 || hash == below);
+        let capped = if is_below { plan.disables.len() } else { of_account };
         if capped == 0 {
             return Err(DecideError::Refused(format!(
                 "nothing in {account} is held back by a cap now, so there is nothing to approve"
             )));
         }
-        if plan.hash() != hash {
+        if hash != if is_below { below } else { plan.hash() } {
             return Err(DecideError::Refused(format!(
                 "the plan of {account} is {} now, not the one given: look at it, then approve that one",
                 plan.hash()

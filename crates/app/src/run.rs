@@ -63,6 +63,8 @@ const MOST_TRIES: u32 = 3;
 const REPORT_PAUSE: Duration = Duration::from_secs(30);
 /// After trouble, times the tries so far.
 const TROUBLE_PAUSE: Duration = Duration::from_mins(1);
+/// So many of the latest runs are looked at for a digest that they still owe.
+const OWING: i32 = 5;
 /// How often an item is written anew because somebody else was faster.
 const TRIES: u32 = 6;
 
@@ -261,39 +263,59 @@ impl<P: Post> Runs<P> {
     /// Begins the day's run; of one that has begun, sees to its end once that is due.
     pub async fn begin(&self, invocation: &Invocation) -> Result<Begun, BeginError> {
         let now = invocation.now();
-        let latest = self.ledger.latest_runs(1).await.map_err(BeginError::Failed)?.into_iter().next();
+        let runs = self.ledger.latest_runs(OWING).await.map_err(BeginError::Failed)?;
+        let latest = runs.first().cloned();
         let present = latest.as_ref().filter(|latest| {
             latest.value.date == utc_date(now) || now.duration_since(latest.value.began_at) < SAME_RUN
         });
         let run = if let Some(run) = present {
             run.clone()
         } else {
-            self.end_the_one_before(latest.as_ref(), invocation).await;
             let started = self.start(latest.map(|latest| latest.value), invocation).await;
             started.map_err(BeginError::Failed)?
         };
         let date = run.value.date;
+        for owing in runs.iter().filter(|one| one.value.date < date && one.value.digest_at.is_none()) {
+            self.end_one_before(owing.clone(), invocation).await;
+        }
         if run.value.queued_at.is_none() {
             return self.fill_queue(run, invocation).await;
         }
         if run.value.digest_at.is_none() && now.duration_since(run.value.began_at) < MAY_END_AFTER {
             return Ok(Begun::UnderWay { date });
         }
+        self.take_up_what_was_approved(&run.value).await.map_err(BeginError::Failed)?;
         let end = self.end(run, invocation).await.map_err(BeginError::Failed)?;
         Ok(Begun::Ended { date, end })
     }
 
+    /// Puts the accounts on the queue again in which a plan was approved that a cap had held.
+    async fn take_up_what_was_approved(&self, run: &Run) -> Result<(), Failure> {
+        let outcomes: Vec<Outcome> = self.ledger.outcomes(run.date).await?;
+        let mut bodies = Vec::new();
+        for held in outcomes.iter().filter(|outcome| outcome.is_final && outcome.over_cap > 0) {
+            if self.is_approved_since(&held.account, held.at).await? {
+                bodies.push(task(run.date, &held.account)?);
+            }
+        }
+        match self.queue.send(&bodies).await.into_iter().next() {
+            Some(unsent) => Err(unsent.failure),
+            None => Ok(()),
+        }
+    }
+
+    async fn is_approved_since(&self, account: &AccountId, at: Timestamp) -> Result<bool, Failure> {
+        Ok(self.ledger.approvals(account).await?.iter().any(|approval| approval.at > at))
+    }
+
     /// Posts the digest that an earlier run still owes. Failing to must not keep the next one from beginning.
-    async fn end_the_one_before(&self, before: Option<&Versioned<Run>>, invocation: &Invocation) {
-        let Some(run) = before.filter(|run| run.value.queued_at.is_some() && run.value.digest_at.is_none())
-        else {
-            return;
-        };
+    async fn end_one_before(&self, run: Versioned<Run>, invocation: &Invocation) {
         let date = run.value.date;
-        match self.end(run.clone(), invocation).await {
+        match self.end(run, invocation).await {
             Ok(End { digest: DigestEnd::Failed { cause, .. }, .. }) => {
                 tracing::error!(%date, cause, "the digest of an earlier run cannot be posted");
             }
+            Ok(End { digest: DigestEnd::Taken { .. }, .. }) => {}
             Ok(_) => tracing::warn!(%date, "an earlier run had not come to its end: it is told now"),
             Err(failure) => tracing::error!(%date, %failure, "an earlier run cannot be ended"),
         }
@@ -387,6 +409,8 @@ impl<P: Post> Runs<P> {
         };
         if let Some(Versioned { value: outcome, .. }) = known.map_err(ledger)?
             && outcome.is_final
+            && (outcome.over_cap == 0
+                || !self.is_approved_since(account, outcome.at).await.map_err(ledger)?)
         {
             return self.finish(outcome, true, *date, invocation).await;
         }

@@ -215,7 +215,7 @@ async fn state(
         unaccepted: common.acceptance.unaccepted.clone(),
         disabled_today: disabled_today?,
         halt: common.halt.clone(),
-        approved: approved?,
+        approved: approved?.into_iter().map(|approval| approval.plan).collect(),
     })
 }
 

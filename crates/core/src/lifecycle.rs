@@ -219,8 +219,12 @@ pub fn armed(key: &Key, born: Timestamp, around: &Circumstances<'_>) -> Armed {
         }
     }
     later(begins, ArmedBy::Reactivation);
-    let ended =
-        around.exemption.map(|exemption| exemption.ends(around.now)).filter(|ends| *ends <= around.now);
+    // While it holds, no clock runs. One that is void since it lies ahead of our clock was granted all the same, and
+    // what was said before it is stale.
+    let ended = around.exemption.map(|exemption| match exemption.ends(around.now) {
+        void if void == Timestamp::MIN => exemption.granted_at,
+        ends => ends,
+    });
     later(ended, ArmedBy::ExemptionEnded);
     later(around.enforced_since, ArmedBy::Enforce);
     later(around.restored_at, ArmedBy::Restored);

@@ -158,7 +158,7 @@ impl Report {
     /// What is kept of people's decisions outside the ledger, a line each. It stands in the log whatever its level.
     pub(crate) fn copies(&self) -> Vec<String> {
         let of_account = self.outcome().and_then(Outcome::copy);
-        let of_all = self.end().map(|end| end.copy.as_ref());
+        let of_all = self.end().and_then(|end| end.copy.as_deref());
         of_account.iter().chain(of_all).filter_map(Copy::line).collect()
     }
 
@@ -261,7 +261,7 @@ pub(crate) fn log_begin(begun: &Result<Begun, BeginError>) {
 /// What a `begin` that ended a run keeps of people's decisions outside the ledger.
 pub(crate) fn begin_copies(begun: &Result<Begun, BeginError>) -> Vec<String> {
     match begun {
-        Ok(Begun::Ended { end, .. }) => end.copy.line().into_iter().collect(),
+        Ok(Begun::Ended { end, .. }) => end.copy.iter().filter_map(|copy| copy.line()).collect(),
         _ => Vec::new(),
     }
 }
@@ -303,7 +303,7 @@ mod tests {
             swept: 1,
             silent: vec!["111122223333".parse().unwrap()],
             oldest_sweep_hours: 49.5,
-            copy: Box::new(Copy::InForce { at: at(), policy: None, halt: None }),
+            copy: Some(Box::new(Copy::InForce { at: at(), policy: None, halt: None })),
             digest,
         }
     }

@@ -34,7 +34,7 @@ pub struct End {
     /// that was never swept counts as 400 days.
     pub oldest_sweep_hours: f64,
     /// What people decided for all accounts, to be kept outside the ledger.
-    pub copy: Box<Copy>,
+    pub copy: Option<Box<Copy>>,
     /// What became of the digest.
     pub digest: DigestEnd,
 }
@@ -78,16 +78,21 @@ impl<P: Post> Runs<P> {
         let mut digest = compose(&run.value, &outcomes, previous.as_ref(), policy, invocation.now());
         digest.unaccepted = self.ledger.acceptance().await?.unaccepted.map(|unaccepted| unaccepted.why);
         let oldest_sweep_hours = self.oldest_sweep_hours(&run.value, &outcomes, invocation.now()).await?;
+        // What a ledger that nobody has accepted holds must not stand above what was known before.
+        let copy = match digest.unaccepted {
+            Some(_) => None,
+            None => Some(Box::new(Copy::InForce {
+                at: invocation.now(),
+                policy: self.ledger.policy().await?.map(|found| found.value),
+                halt: self.ledger.halt().await?.map(|found| found.value),
+            })),
+        };
         let mut end = End {
             expected: digest.expected,
             swept: digest.swept,
             silent: digest.silent.rows.clone(),
             oldest_sweep_hours,
-            copy: Box::new(Copy::InForce {
-                at: invocation.now(),
-                policy: self.ledger.policy().await?.map(|found| found.value),
-                halt: self.ledger.halt().await?.map(|found| found.value),
-            }),
+            copy,
             digest: DigestEnd::Already,
         };
         end.digest = self.tell(run, &digest, invocation).await?;

@@ -198,7 +198,7 @@ impl Outcome {
             upcoming: Rows::kept(upcoming),
             undelivered: Rows::kept(of_keys.collect()),
             calls: swept.calls.values().sum(),
-            exemptions: Some(swept.exemptions.clone()),
+            exemptions: swept.exemptions.clone(),
             ..Self::unread(&plan.account, "", at)
         }
     }
@@ -237,6 +237,7 @@ impl Outcome {
             let failed = if before.is_final { before.failed.clone() } else { self.failed };
             return Self {
                 failed,
+                at: self.at,
                 tries: sums.tries,
                 is_final: sums.is_final,
                 told: sums.told,
@@ -391,7 +392,7 @@ mod tests {
             troubles: Vec::new(),
             baseline_at: baseline_at.map(|at| at.parse().unwrap()),
             calls: BTreeMap::new(),
-            exemptions: BTreeMap::new(),
+            exemptions: None,
         }
     }
 

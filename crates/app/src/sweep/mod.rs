@@ -62,8 +62,9 @@ pub struct Swept {
     pub baseline_at: Option<Timestamp>,
     /// Calls to IAM, by operation.
     pub calls: BTreeMap<&'static str, u64>,
-    /// The account's exemptions that have not ended, as they were read.
-    pub exemptions: BTreeMap<String, Exemption>,
+    /// The account's exemptions that have not ended, as they were read; `None`: of a ledger that nobody has accepted,
+    /// which may have forgotten some.
+    pub exemptions: Option<BTreeMap<String, Exemption>>,
 }
 
 /// Something that could not be done.
@@ -166,11 +167,11 @@ impl<P: Post> Sweep<P> {
         }
         let mut plan = observed.plan(policy, invocation.now());
         // What is said must not say more than what is done.
-        let policy = &policy.at_most(plan.mode);
+        let (as_written, policy) = (policy, &policy.at_most(plan.mode));
         let (is_any, untold) = self.mark_what_was_said(&mut observed, &plan, invocation).await;
         troubles.extend(untold);
         if is_any {
-            plan = observed.plan(policy, invocation.now());
+            plan = observed.plan(as_written, invocation.now());
         }
         let mut swept = Swept {
             disabled: Vec::new(),
@@ -180,7 +181,7 @@ impl<P: Post> Sweep<P> {
             troubles,
             baseline_at: observed.state.baseline_at,
             calls: BTreeMap::new(),
-            exemptions: observed.state.exemptions.clone(),
+            exemptions: observed.state.unaccepted.is_none().then(|| observed.state.exemptions.clone()),
             plan,
         };
         self.record_changes(&observed, &open_disables, &mut swept, policy, invocation).await;
@@ -195,7 +196,9 @@ impl<P: Post> Sweep<P> {
         self.notify_refused(&mut swept, policy, invocation).await;
         swept.calls = observed.inventory.calls();
         let now = invocation.now();
-        swept.exemptions.retain(|_, exemption| exemption.ends(now) > now);
+        if let Some(exemptions) = &mut swept.exemptions {
+            exemptions.retain(|_, exemption| exemption.ends(now) > now);
+        }
         let is_success = swept.troubles.is_empty();
         let released = self.release(account, taken, invocation, |record| {
             // Stock was taken once, even if not everybody could be read: see `AccountState::is_stock`.
@@ -277,14 +280,15 @@ impl<P: Post> Sweep<P> {
             // It was taken away and begun anew: nothing tells what held meanwhile.
             return Ok(true);
         }
-        let between = usize::try_from(now.saturating_sub(noted)).unwrap_or(usize::MAX).saturating_sub(1);
-        if between == 0 {
+        if now <= noted + 1 {
             return Ok(false);
         }
         let policies = self.ledger.policies().await?;
-        let mut unseen = policies.iter().rev().skip(1).take(between);
-        Ok(unseen.any(|unseen| {
-            Policy::parse(&unseen.text).map_or(true, |policy| policy.mode(account) != Mode::Enforce)
+        // One that is not kept any more counts as one that did.
+        Ok((noted + 1..now).any(|version| {
+            let unseen = policies.iter().find(|applied| applied.version == version);
+            let policy = unseen.and_then(|unseen| Policy::parse(&unseen.value.text).ok());
+            policy.is_none_or(|policy| policy.mode(account) != Mode::Enforce)
         }))
     }
 

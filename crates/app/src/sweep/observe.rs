@@ -222,7 +222,7 @@ impl Observer {
             unaccepted: acceptance.unaccepted,
             disabled_today: disabled_today?,
             halt: halt?.map(|halt| halt.value.reason),
-            approved: approvals?,
+            approved: approvals?.into_iter().map(|approval| approval.plan).collect(),
         };
         Ok((state, record))
     }

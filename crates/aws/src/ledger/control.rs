@@ -230,10 +230,10 @@ impl Ledger {
         Ok(self.document(&format!("APPROVAL#{account}"), plan).await?.map(|found| found.value))
     }
 
-    /// The hashes of an account's approved plans.
-    pub async fn approvals(&self, account: &AccountId) -> Result<Vec<String>, Failure> {
+    /// An account's approvals.
+    pub async fn approvals(&self, account: &AccountId) -> Result<Vec<Approval>, Failure> {
         let found = self.query_partition(&format!("APPROVAL#{account}")).await?;
-        found.into_iter().map(|item| Ok(items::decode::<Approval>(item)?.value.plan)).collect()
+        found.into_iter().map(|item| Ok(items::decode::<Approval>(item)?.value)).collect()
     }
 
     /// The policy in force, read consistently; `None`: the built-in one.
@@ -241,11 +241,18 @@ impl Ledger {
         self.document(POLICY, POLICY_SORT).await
     }
 
-    /// Every policy that was ever in force, oldest first.
-    pub async fn policies(&self) -> Result<Vec<PolicyInForce>, Failure> {
-        let mut found = self.query_partition(POLICY).await?;
-        found.retain(|item| items::text(item, "sk").is_some_and(|sort| sort.starts_with("APPLIED#")));
-        found.into_iter().map(|item| Ok(items::decode::<PolicyInForce>(item)?.value)).collect()
+    /// Every policy that was ever in force, oldest first, with the version that it had then.
+    pub async fn policies(&self) -> Result<Vec<Versioned<PolicyInForce>>, Failure> {
+        let version = |item: &items::Item| -> Option<u64> {
+            items::text(item, "sk")?.strip_prefix("APPLIED#")?.split('#').next()?.parse().ok()
+        };
+        let found = self.query_partition(POLICY).await?.into_iter();
+        let applied = found.filter_map(|item| Some((version(&item)?, item)));
+        applied
+            .map(|(version, item)| {
+                Ok(Versioned { value: items::decode::<PolicyInForce>(item)?.value, version })
+            })
+            .collect()
     }
 
     /// Counts one more disable on this date, unless `most` is reached: `false` then. It is counted before it is
@@ -474,7 +481,7 @@ impl LedgerReader {
     }
 
     /// See [`Ledger::approvals`].
-    pub async fn approvals(&self, account: &AccountId) -> Result<Vec<String>, Failure> {
+    pub async fn approvals(&self, account: &AccountId) -> Result<Vec<Approval>, Failure> {
         self.0.approvals(account).await
     }
 }

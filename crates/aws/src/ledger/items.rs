@@ -276,6 +276,17 @@ pub(super) fn place_of(item: &Item) -> Result<Place, Failure> {
     }
 }
 
+/// A delivery and its place, by the item's own parts. They decide where it is claimed and recorded, so they have to say
+/// where the item stands: who may write in one partition must not have the sweeper write in another.
+pub(super) fn delivery_in_its_place(item: Item) -> Result<(Place, Versioned<Delivery>), Failure> {
+    let place = place_of(&item)?;
+    let stands = (text(&item, "pk").map(str::to_owned), text(&item, "sk").map(str::to_owned));
+    let problem = unreadable(&item, "it says of itself that it stands elsewhere");
+    let delivery = decode_delivery(item)?;
+    let says = (Some(place.partition()), Some(delivery_sort(&delivery.value.name)));
+    if stands == says { Ok((place, delivery)) } else { Err(problem) }
+}
+
 fn encode(place: &Place, sort: &str, value: &impl Serialize, version: u64) -> Result<Item, Failure> {
     encode_at(&place.partition(), sort, value, version)
 }

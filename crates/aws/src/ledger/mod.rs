@@ -377,7 +377,7 @@ impl Ledger {
         let mut found = Vec::new();
         for item in self.get_all(wanted).await? {
             // One that cannot be read, as after a rollback, must not keep the others from going out.
-            match items::place_of(&item).and_then(|place| Ok((place, decode_delivery(item)?))) {
+            match items::delivery_in_its_place(item) {
                 Ok(delivery) => found.push(delivery),
                 Err(failure) => tracing::error!(%failure, "an unfinished delivery cannot be read"),
             }

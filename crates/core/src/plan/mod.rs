@@ -660,14 +660,14 @@ fn hold_above_cap(plan: &mut SweepPlan, state: &AccountState, policy: &Policy, a
     let most = u32::try_from(share).unwrap_or(u32::MAX).max(caps.account_at_least);
     plan.account_cap = most;
     let left = usize::try_from(most.saturating_sub(state.disabled_today)).unwrap_or(usize::MAX);
-    if plan.disables.len() <= left {
-        // Then only the organization's cap can hold them.
-        if state.approved.contains(&plan.hash_of(plan.disables.iter().map(|one| one.key_id.as_str()))) {
-            plan.disables.iter_mut().for_each(|one| one.beyond_cap = true);
-        }
+    let above = plan.disables.split_off(left.min(plan.disables.len()));
+    // What the account's cap allows, the organization's may still hold: that is approved by a name of its own.
+    if state.approved.contains(&plan.hash_of(plan.disables.iter().map(|one| one.key_id.as_str()))) {
+        plan.disables.iter_mut().for_each(|one| one.beyond_cap = true);
+    }
+    if above.is_empty() {
         return;
     }
-    let above = plan.disables.split_off(left);
     if state.approved.contains(&plan.hash_of(above.iter().map(|one| one.key_id.as_str()))) {
         plan.disables.extend(above.into_iter().map(|one| PlannedDisable { beyond_cap: true, ..one }));
         return;

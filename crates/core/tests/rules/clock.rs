@@ -165,6 +165,23 @@ fn within_thirty_days_only_the_first_reactivation_begins_an_epoch_and_the_second
     assert_eq!(given.armed(now), its_own);
 }
 
+/// It does not count yet, and what was said before somebody granted it does not count any more.
+#[test]
+fn an_exemption_that_lies_ahead_of_our_clock_uncovers_no_earlier_epoch() {
+    let mut given = Given::new();
+    given.key.notices = vec![told(BORN, age(86), "2026-05-26T16:00:00Z", "2026-05-31")];
+    let exempt = |granted_at: &str| Exemption {
+        reason: "migration".to_owned(),
+        author: "arn:aws:iam::111122223333:role/security".to_owned(),
+        granted_at: at(granted_at),
+        until: at("2026-08-01T00:00:00Z"),
+    };
+    assert!(given.clock("2026-06-01T16:00:00Z").licence.is_some());
+    given.exemption = Some(exempt("2026-06-01T16:10:00Z"));
+    let clock = given.clock("2026-06-01T16:00:00Z");
+    assert_eq!((clock.armed.by, clock.licence), (ArmedBy::ExemptionEnded, None));
+}
+
 #[test]
 fn a_reactivation_gives_no_day_in_an_epoch_that_began_after_it_or_with_it() {
     let mut given = Given::new();
