@@ -2,7 +2,7 @@
 //! and quotes what is heard here.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::installation::{BEGIN, Installation, SECURITY, WHOLE};
 
@@ -29,8 +29,10 @@ async fn slack_is_down_for_hours() {
     assert_eq!(keytide.on_queue("keytide-events"), 1, "and the event waits");
     assert!(keytide.channel().is_empty());
     let log = keytide.log("keytide-watcher");
-    let failed = log.iter().find(|line| line["message"] == "a message failed and comes again").unwrap();
-    assert!(failed["cause"].as_str().unwrap().starts_with("slack-"), "{failed}");
+    let failed: Vec<_> =
+        log.iter().filter(|line| line["message"] == "a message failed and comes again").collect();
+    let is_slack = |line: &&Value| line["cause"].as_str().unwrap().starts_with("slack-");
+    assert!(failed.iter().any(is_slack), "{failed:?}");
 
     keytide.slack.turn("up");
     keytide.aws.set_clock(after(5 * 60));
@@ -53,6 +55,8 @@ async fn slack_is_down_for_hours() {
     let digests = keytide.channel().len();
     keytide.aws.set_clock("2026-06-04T09:00:01Z".parse().unwrap());
     keytide.eventually("the digest comes", |it| it.channel().get(digests).cloned()).await;
+    // The other account's message may have found it under way, and comes back two minutes later.
+    keytide.aws.set_clock("2026-06-04T09:05:00Z".parse().unwrap());
     keytide.is_done("keytide-accounts").await;
     assert_eq!(keytide.channel().len(), digests + 1, "{:?}", keytide.channel());
 }
@@ -132,7 +136,7 @@ async fn an_event_is_poisoned() {
         keytide.call(SECURITY, "sqs", "send_message", message);
     }
     let sample = include_str!("../../../events/cloudtrail/create-success-without-key.json");
-    let mut poisoned: serde_json::Value = serde_json::from_str(sample).unwrap();
+    let mut poisoned: Value = serde_json::from_str(sample).unwrap();
     poisoned["detail"]["recipientAccountId"] = json!(prod);
     keytide.aws.event(&prod, &poisoned["detail"]);
     let alice = keytide.user_with_key(&prod, "alice");
