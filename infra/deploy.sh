@@ -72,7 +72,9 @@ check_settings() {
   expect ALARM_EMAIL '[^@ ]+@[^@ ]+' "an e-mail address"
   expect EXTERNAL_ID '[A-Za-z0-9_+=,.@:/-]{2,}' "two characters or more that nobody else uses; uuidgen makes a good one"
   expect PREFIX '[a-z][a-z0-9-]{1,30}[a-z0-9]' "3 to 32 small letters, digits and hyphens"
-  expect ENFORCED_ACCOUNT_IDS "$some" "account ids, by commas"
+  expect ENFORCED_ACCOUNT_IDS "all|$some" "account ids, by commas, or all"
+  # CloudFormation takes 4,096 bytes.
+  ((${#ENFORCED_ACCOUNT_IDS} <= 4096)) || problem "ENFORCED_ACCOUNT_IDS has more than 315 accounts: expected fewer, or all"
   expect DISABLER_IN_MANAGEMENT_ACCOUNT 'absent|present' "absent or present"
   expect ACCOUNTS "$some" "account ids, by commas"
   expect INCLUDE_ACCOUNTS "$some" "account ids, by commas"
@@ -164,7 +166,7 @@ readonly_checks() {
   if [[ $management == "$ORGANIZATION_ACCOUNT_ID" ]]; then call_as=SELF
   elif [[ $DISABLER_IN_MANAGEMENT_ACCOUNT == present ]]; then
     problem "DISABLER_IN_MANAGEMENT_ACCOUNT is present, and account $ORGANIZATION_ACCOUNT_ID is not the management account \
-($management): deploy member-account.yaml there by hand"
+($management): deploy enforced-account.yaml there by hand"
   fi
 }
 
@@ -254,11 +256,12 @@ deploy() {
   stop_at_problems
   check_before_deploy
   stop_at_problems
-  local template
+  local template enforced
   template=templates/member-account-$(digest "$infra/member-account.yaml" | cut -c 1-12).yaml
+  enforced=templates/enforced-account-$(digest "$infra/enforced-account.yaml" | cut -c 1-12).yaml
   say "keytide will, in $REGION,"
   say "1. ${bucket_is_there:-make} the bucket $PACKAGES_BUCKET in account $SECURITY_ACCOUNT_ID: private, versioned, encrypted;"
-  say "2. put $watcher, $sweeper and the members' template into it;"
+  say "2. put $watcher, $sweeper and the members' templates into it;"
   say "3. deploy the stack $PREFIX in account $SECURITY_ACCOUNT_ID: bus, queues, ledger, both functions, alarms to $ALARM_EMAIL;"
   say "4. deploy the stack $PREFIX-organization in account $ORGANIZATION_ACCOUNT_ID, which puts rules and roles into every"
   say "   account below $ORGANIZATIONAL_UNIT_IDS, those that join later among them."
@@ -270,6 +273,7 @@ deploy() {
   upload "$packages/$watcher" "functions/$watcher"
   upload "$packages/$sweeper" "functions/$sweeper"
   upload "$infra/member-account.yaml" "$template"
+  upload "$infra/enforced-account.yaml" "$enforced"
   say "3. the security account's stack (some minutes)"
   change in_security cloudformation deploy --stack-name "$PREFIX" --template-file "$infra/security-account.yaml" \
     --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset --parameter-overrides \
@@ -284,6 +288,7 @@ deploy() {
     --template-file "$infra/organization.yaml" \
     --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset --parameter-overrides \
     "Prefix=$PREFIX" "CallAs=$call_as" "MemberTemplateUrl=https://$PACKAGES_BUCKET.s3.$REGION.amazonaws.com/$template" \
+    "EnforcedTemplateUrl=https://$PACKAGES_BUCKET.s3.$REGION.amazonaws.com/$enforced" \
     "OrganizationalUnitIds=$ORGANIZATIONAL_UNIT_IDS" "EnforcedAccountIds=$ENFORCED_ACCOUNT_IDS" \
     "DisablerInManagementAccount=$DISABLER_IN_MANAGEMENT_ACCOUNT" "SecurityAccountId=$SECURITY_ACCOUNT_ID" \
     "OrganizationId=$ORGANIZATION_ID" "ExternalId=$EXTERNAL_ID" "Operators=$OPERATORS"
@@ -304,13 +309,16 @@ what_remains() {
     --query 'Subscriptions[].SubscriptionArn' || [[ $answer != arn:*  || $answer == *PendingConfirmation* ]]; then
     say "- $ALARM_EMAIL has to confirm the e-mail from AWS; until then no alarm reaches anybody"
   fi
-  if ask in_organization cloudformation list-stack-instances --stack-set-name "$PREFIX-member" --call-as "$call_as" \
-    --query "Summaries[?Status!='CURRENT'].Account" ; then
-    [[ -z $answer || $answer == None ]] || say "- accounts without keytide's part, or with an old one: $answer: see the \
-StackSet $PREFIX-member for why"
-  else
-    say "- see by the StackSet $PREFIX-member that every account has its part: $refusal"
-  fi
+  local set
+  for set in member ${ENFORCED_ACCOUNT_IDS:+enforced}; do
+    if ask in_organization cloudformation list-stack-instances --stack-set-name "$PREFIX-$set" --call-as "$call_as" \
+      --query "Summaries[?Status!='CURRENT'].Account" ; then
+      [[ -z $answer || $answer == None ]] || say "- accounts without keytide's part, or with an old one: $answer: see the \
+StackSet $PREFIX-$set for why"
+    else
+      say "- see by the StackSet $PREFIX-$set that every account has its part: $refusal"
+    fi
+  done
   if [[ $call_as == DELEGATED_ADMIN ]]; then
     say "- the management account $management_account, which no StackSet reaches, needs member-account.yaml, with its own"
     say "  credentials: aws --region $REGION cloudformation deploy --stack-name $PREFIX-member --template-file \
@@ -332,7 +340,7 @@ destroy() {
   # keeps a sweep from losing its role in the middle of a disable.
   if [[ -n $organization ]]; then
     stack_parameter in_organization "$PREFIX-organization" EnforcedAccountIds
-    [[ ! $answer =~ [0-9]{12} ]] || problem "the role that disables is still in $answer: take it away first (DEPLOY.md, \"Go back\")"
+    [[ ! $answer =~ [0-9]{12}|all ]] || problem "the role that disables is still in $answer: take it away first (DEPLOY.md, \"Go back\")"
     stack_parameter in_organization "$PREFIX-organization" DisablerInManagementAccount
     [[ $answer != present ]] ||
       problem "the role that disables is still in the management account: take it away first (DEPLOY.md, \"Go back\")"

@@ -92,7 +92,7 @@ impl Installer {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["deploy.sh", "deployment.env.example", "member-account.yaml"] {
+        for name in ["deploy.sh", "deployment.env.example", "member-account.yaml", "enforced-account.yaml"] {
             fs::copy(infra(name), at(name)).unwrap();
         }
         for (name, resources) in
@@ -398,8 +398,11 @@ fn deployed_twice_is_deployed_once_and_what_is_destroyed_leaves_the_ledger() {
     assert_eq!(deployed["buckets"], serde_json::json!([bucket]));
     let keys: Vec<&str> =
         deployed["versions"].as_array().unwrap().iter().map(|version| version[0].as_str().unwrap()).collect();
-    let template = keys.iter().find(|key| key.starts_with("templates/member-account-")).unwrap();
-    assert_eq!(keys.len(), 3, "{keys:?}");
+    let template = |name: &str| {
+        let key = keys.iter().find(|key| key.starts_with(&format!("templates/{name}-"))).unwrap();
+        format!("https://{bucket}.s3.us-east-1.amazonaws.com/{key}")
+    };
+    assert_eq!(keys.len(), 4, "{keys:?}");
     let derived = [
         ("OrganizationId", aws.organization.clone()),
         ("SecurityAccountId", SECURITY.to_owned()),
@@ -407,7 +410,8 @@ fn deployed_twice_is_deployed_once_and_what_is_destroyed_leaves_the_ledger() {
         ("CodeBucket", bucket.to_owned()),
         ("WatcherPackage", "functions/keytide-watcher-x86_64-0.1.0-aaaa.zip".to_owned()),
         ("SweeperPackage", "functions/keytide-sweeper-x86_64-0.1.0-bbbb.zip".to_owned()),
-        ("MemberTemplateUrl", format!("https://{bucket}.s3.us-east-1.amazonaws.com/{template}")),
+        ("MemberTemplateUrl", template("member-account")),
+        ("EnforcedTemplateUrl", template("enforced-account")),
     ];
     let given: BTreeMap<&str, &str> = SETTINGS
         .iter()

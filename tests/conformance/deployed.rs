@@ -1,6 +1,6 @@
 //! The templates deployed and the packaged functions run, in an AWS and a Slack that others wrote.
 //!
-//! MiniStack takes `infra/security-account.yaml` and `infra/member-account.yaml`, runs the functions as they are built for
+//! MiniStack takes `infra/security-account.yaml`, `member-account.yaml` and `enforced-account.yaml`, runs the functions as they are built for
 //! Lambda (x86-64, profile `lambda`) under their roles, with every signature checked and every right enforced, calls them
 //! by the queues and by the schedule, and has one clock for all, which the stories set; emulate is the Slack. Linux alone,
 //! since functions are Linux programs that MiniStack starts as they are.

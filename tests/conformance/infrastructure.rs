@@ -14,7 +14,8 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 /// Every template, by its file's name.
-const TEMPLATES: [&str; 3] = ["security-account.yaml", "member-account.yaml", "organization.yaml"];
+const TEMPLATES: [&str; 4] =
+    ["security-account.yaml", "member-account.yaml", "enforced-account.yaml", "organization.yaml"];
 /// The policies of `infra/policies/`, by their files' names; the password policy is none of IAM's.
 const POLICIES: [&str; 5] = [
     "self-manage-only",

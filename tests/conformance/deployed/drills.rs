@@ -103,12 +103,21 @@ async fn one_accounts_roles_are_gone() {
     let prod = keytide.prod.clone();
     let dario = keytide.user_with_key(SECURITY, "dario");
     keytide.sweep_after(1, dario.at).await;
-    keytide.call(&prod, "cloudformation", "delete_stack", json!({"StackName": "keytide-member"}));
-    keytide
-        .eventually("the roles are gone", |it| {
-            it.aws.call(&prod, "iam", "get_role", json!({"RoleName": "keytide-reader"})).err()
-        })
-        .await;
+    for stack in ["member", "enforced"] {
+        keytide.call(
+            &prod,
+            "cloudformation",
+            "delete_stack",
+            json!({"StackName": format!("keytide-{stack}")}),
+        );
+    }
+    for role in ["reader", "disabler"] {
+        keytide
+            .eventually("the roles are gone", |it| {
+                it.aws.call(&prod, "iam", "get_role", json!({"RoleName": format!("keytide-{role}")})).err()
+            })
+            .await;
+    }
     let digest = keytide.sweep_after(2, dario.at).await;
     assert!(digest.contains("This is not the whole: 1 of 2 accounts were swept"), "{digest}");
     let failed = keytide.log("keytide-sweeper");
@@ -120,7 +129,8 @@ async fn one_accounts_roles_are_gone() {
     // With its rules gone as well nobody hears of this key, until its account is back.
     let alice = keytide.user_with_key(&prod, "alice");
     keytide.created(&prod, &alice);
-    keytide.enter(&prod, "present").await;
+    keytide.enter(&prod).await;
+    keytide.enforce(&prod).await;
     let digest = keytide.sweep_after(3, dario.at).await;
     assert!(digest.contains(WHOLE), "{digest}");
     assert_eq!(keytide.told_of(&alice).len(), 1);

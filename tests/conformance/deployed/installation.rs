@@ -39,6 +39,7 @@ pub(super) struct Installation {
     pub(super) prod: String,
     organization: String,
     member_template: Value,
+    enforced_template: Value,
 }
 
 /// An access key, as IAM gave it.
@@ -82,13 +83,14 @@ impl Installation {
         let organization = aws.call(SECURITY, "organizations", "describe_organization", json!({})).unwrap();
         let account = json!({"AccountName": "prod", "Email": "aws+prod@tidewater.example"});
         let made = aws.call(SECURITY, "organizations", "create_account", account).unwrap();
-        let [security_template, member_template] = templates();
+        let [security_template, member_template, enforced_template] = templates();
         let mut keytide = Self {
             aws,
             slack,
             prod: text(&made["CreateAccountStatus"]["AccountId"]),
             organization: text(&organization["Organization"]["Id"]),
             member_template,
+            enforced_template,
         };
 
         let secret = json!({"Name": "keytide/slack", "SecretString": keytide.slack.token});
@@ -110,23 +112,34 @@ impl Installation {
             "AccountNames": format!("{}=prod,{SECURITY}=security", keytide.prod),
         });
         keytide.deploy(SECURITY, "keytide", &security_template, &parameters).await;
-        keytide.enter(SECURITY, "absent").await;
+        keytide.enter(SECURITY).await;
         let prod = keytide.prod.clone();
-        keytide.enter(&prod, "present").await;
+        keytide.enter(&prod).await;
+        keytide.enforce(&prod).await;
         keytide.keytide(&["ledger", "accept", "--reason", "first installation"]);
         keytide
     }
 
     /// Deploys an account's part.
-    pub(super) async fn enter(&mut self, account: &str, disabler: &str) {
-        let parameters = json!({
+    pub(super) async fn enter(&mut self, account: &str) {
+        let template = self.member_template.clone();
+        let parameters = self.of_a_member();
+        self.deploy(account, "keytide-member", &template, &parameters).await;
+    }
+
+    /// Deploys what an account in `enforce` has besides.
+    pub(super) async fn enforce(&mut self, account: &str) {
+        let template = self.enforced_template.clone();
+        let parameters = self.of_a_member();
+        self.deploy(account, "keytide-enforced", &template, &parameters).await;
+    }
+
+    fn of_a_member(&self) -> Value {
+        json!({
             "SecurityAccountId": SECURITY,
             "OrganizationId": self.organization,
             "ExternalId": EXTERNAL_ID,
-            "Disabler": disabler,
-        });
-        let template = self.member_template.clone();
-        self.deploy(account, "keytide-member", &template, &parameters).await;
+        })
     }
 
     async fn deploy(&mut self, account: &str, stack: &str, template: &Value, parameters: &Value) {
@@ -330,16 +343,16 @@ impl Installation {
     }
 }
 
-/// The two templates, in long form, with [`CHANGES`] made.
-fn templates() -> [Value; 2] {
-    static TEMPLATES: OnceLock<[Value; 2]> = OnceLock::new();
-    let names = ["security-account.yaml", "member-account.yaml"];
+/// The accounts' templates, in long form, with [`CHANGES`] made.
+fn templates() -> [Value; 3] {
+    static TEMPLATES: OnceLock<[Value; 3]> = OnceLock::new();
+    let names = ["security-account.yaml", "member-account.yaml", "enforced-account.yaml"];
     let templates = TEMPLATES.get_or_init(|| {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra");
         let texts = names.map(|name| {
             (name.to_owned(), json!(std::fs::read_to_string(format!("{folder}/{name}")).unwrap()))
         });
-        let mut templates: [Value; 2] = templates_in_long_form(&texts).try_into().unwrap();
+        let mut templates: [Value; 3] = templates_in_long_form(&texts).try_into().unwrap();
         for (name, pointer, instead, _) in CHANGES {
             let template = &mut templates[names.iter().position(|known| *known == name).unwrap()];
             let (parent, last) = pointer.rsplit_once('/').unwrap();

@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     POLICIES, TEMPLATES, file, policy_text,
-    template::{member, security},
+    template::{enforced, member, security},
     template_text,
 };
 use crate::counterparts::{problems_by_cfn_lint, problems_by_guard, problems_by_parliament};
 
 const SECURITY: &str = "security-account.yaml";
 const MEMBER: &str = "member-account.yaml";
+const ENFORCED: &str = "enforced-account.yaml";
 const ORGANIZATION: &str = "organization.yaml";
 /// A template that is handed to CloudFormation as it is may have so many bytes; a larger one has to lie in S3.
 const LARGEST_TEMPLATE: usize = 51_200;
@@ -80,10 +81,10 @@ fn cfn_lint_finds_what_is_sown_for_it() {
         ("an attribute that there is not", MEMBER, "ForwarderRole.Arn", "ForwarderRole.Name", "Name"),
         (
             "a condition that is missing",
-            MEMBER,
-            "    Condition: HasDisabler\n",
-            "    Condition: Disables\n",
-            "Disables",
+            ORGANIZATION,
+            "    Condition: HasEnforcedAccounts\n",
+            "    Condition: Enforces\n",
+            "Enforces",
         ),
         ("a StackSet's model", ORGANIZATION, "SERVICE_MANAGED", "SERVICE", "SERVICE"),
     ];
@@ -95,7 +96,7 @@ fn cfn_lint_finds_what_is_sown_for_it() {
 }
 
 /// Rule of `promises.guard`, template, what is replaced, by what.
-const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
+const PROMISES_BROKEN: [(&str, &str, &str, &str); 34] = [
     ("roles_have_names", MEMBER, "      RoleName: !Sub \"${Prefix}-reader\"\n", ""),
     ("trust_across_accounts_is_conditioned", MEMBER, "                sts:ExternalId: !Ref ExternalId\n", ""),
     (
@@ -118,7 +119,7 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
     ),
     (
         "trust_across_accounts_is_conditioned",
-        MEMBER,
+        ENFORCED,
         "              ArnEquals:\n                aws:PrincipalArn: !Sub",
         "              ArnEquals:\n                aws:SourceArn: !Sub",
     ),
@@ -136,7 +137,7 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
     ),
     (
         "actions_are_listed",
-        MEMBER,
+        ENFORCED,
         "[iam:UpdateAccessKey, iam:ListAccessKeys]",
         "[iam:UpdateAccessKey, \"iam:List*\"]",
     ),
@@ -229,6 +230,7 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 33] = [
         "AutoDeployment: {Enabled: true",
         "AutoDeployment: {Enabled: false",
     ),
+    ("new_accounts_are_watched", ORGANIZATION, "        - {Enabled: false}\n", "        - {Enabled: true}\n"),
 ];
 
 #[test]
@@ -258,7 +260,7 @@ fn each_promise_is_a_rule_that_finds_its_breach_and_no_other() {
 fn policies() -> Vec<(String, Value)> {
     let mut policies: Vec<(String, Value)> =
         POLICIES.iter().map(|name| ((*name).to_owned(), json!(policy_text(name)))).collect();
-    for deployed in [security(), member(&[("Disabler", "present")])] {
+    for deployed in [security(), member(&[]), enforced()] {
         for role in deployed.ids("AWS::IAM::Role") {
             for policy in deployed.policies(role) {
                 policies.push((role.to_owned(), json!(policy.to_string())));

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     file,
-    template::{Deployed, EXTERNAL_ID, ORGANIZATION, PROD, SECURITY, member, security},
+    template::{
+        Deployed, EXTERNAL_ID, ORGANIZATION, PROD, SECURITY, enforced, member, member_with, security,
+    },
 };
 use crate::counterparts::permissions;
 
@@ -64,7 +66,7 @@ fn every_action(deployed: &Deployed, account: &str, role: &str) -> (String, Valu
 
 #[test]
 fn each_role_may_do_what_its_code_calls_and_nothing_else() {
-    let (security, member) = (security(), member(&[("Disabler", "present")]));
+    let (security, member, enforced) = (security(), member(&[]), enforced());
     let queue =
         ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
     let both = [
@@ -94,11 +96,11 @@ fn each_role_may_do_what_its_code_calls_and_nothing_else() {
         (&security, SECURITY, "SweeperRole", sweeper),
         (&security, SECURITY, "ScheduleRole", vec!["lambda:InvokeFunction", "sqs:SendMessage"]),
         (&member, PROD, "ReaderRole", reader.to_vec()),
-        (&member, PROD, "DisablerRole", vec!["iam:ListAccessKeys", "iam:UpdateAccessKey"]),
+        (&enforced, PROD, "DisablerRole", vec!["iam:ListAccessKeys", "iam:UpdateAccessKey"]),
         (&member, PROD, "ForwarderRole", vec!["events:PutEvents"]),
     ];
-    let roles = security.ids("AWS::IAM::Role").len() + member.ids("AWS::IAM::Role").len();
-    assert_eq!(roles, expected.len(), "every role is asked about");
+    let roles = [&security, &member, &enforced].map(|deployed| deployed.ids("AWS::IAM::Role").len());
+    assert_eq!(roles.iter().sum::<usize>(), expected.len(), "every role is asked about");
     let questions: Vec<(String, Value)> =
         expected.iter().map(|(deployed, account, role, _)| every_action(deployed, account, role)).collect();
     for ((_, _, role, actions), answer) in expected.iter().zip(permissions(&questions)) {
@@ -112,8 +114,7 @@ fn each_role_may_do_what_its_code_calls_and_nothing_else() {
 
 #[test]
 fn a_right_too_many_is_seen_among_all_that_there_are() {
-    let member = member(&[("Disabler", "present")]);
-    let (name, mut question) = every_action(&member, PROD, "DisablerRole");
+    let (name, mut question) = every_action(&enforced(), PROD, "DisablerRole");
     question["policies"][0]["Statement"][0]["Action"] = json!(["iam:*AccessKey*"]);
     let answer = &permissions(&[(name, question)])[0];
     let expected = [
@@ -143,8 +144,7 @@ fn called(paths: &[&str]) -> BTreeSet<String> {
 #[test]
 fn members_roles_are_granted_what_the_adapters_call() {
     let granted = |role: &str| -> BTreeSet<String> {
-        let member = member(&[("Disabler", "present")]);
-        let policies = member.policies(role);
+        let policies = member_with(role).policies(role);
         let statements = policies.iter().flat_map(|policy| policy["Statement"].as_array().unwrap());
         let actions = statements.flat_map(|statement| statement["Action"].as_array().unwrap());
         actions.map(|action| action.as_str().unwrap().to_owned()).collect()
@@ -268,7 +268,7 @@ fn the_doctor_may_look_at_what_it_asks_for_and_nothing_else() {
 
 #[test]
 fn a_session_narrowed_to_one_user_reaches_no_other() {
-    let member = member(&[("Disabler", "present")]);
+    let enforced = enforced();
     let user = |name: &str| format!("arn:aws:iam::{PROD}:user/engineering/{name}");
     // As `crates/aws/src/disabler.rs` narrows it, and proves so.
     let session = json!({"Version": "2012-10-17", "Statement": [{
@@ -285,7 +285,7 @@ fn a_session_narrowed_to_one_user_reaches_no_other() {
         let question = json!({
             "principal": format!("arn:aws:sts::{PROD}:assumed-role/keytide-disabler/a-session"),
             "account": PROD, "action": action, "resource": resource, "session": session,
-            "policies": member.policies("DisablerRole"),
+            "policies": enforced.policies("DisablerRole"),
         });
         (format!("{action} of {resource}"), question)
     });

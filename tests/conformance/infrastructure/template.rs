@@ -48,7 +48,17 @@ pub(super) fn member(besides: &[(&str, &str)]) -> Deployed {
     Deployed::new(&IN_LONG_FORM["member-account.yaml"], PROD, &given)
 }
 
-/// One of these two with a defect: the first place where a text stands has another instead.
+/// What an account in `enforce` has besides.
+pub(super) fn enforced() -> Deployed {
+    Deployed::new(&IN_LONG_FORM["enforced-account.yaml"], PROD, &MEMBER_IS_GIVEN)
+}
+
+/// The stack of a member that has this role, and nothing besides.
+pub(super) fn member_with(role: &str) -> Deployed {
+    if role == "DisablerRole" { enforced() } else { member(&[]) }
+}
+
+/// One of these with a defect: the first place where a text stands has another instead.
 pub(super) fn spoilt(defects: &[(&str, &str, &str)]) -> Vec<Deployed> {
     let texts: Vec<(String, Value)> = defects
         .iter()
@@ -65,7 +75,7 @@ pub(super) fn spoilt(defects: &[(&str, &str, &str)]) -> Vec<Deployed> {
         if *name == "security-account.yaml" {
             Deployed::new(template, SECURITY, &SECURITY_IS_GIVEN)
         } else {
-            Deployed::new(template, PROD, &[&MEMBER_IS_GIVEN[..], &[("Disabler", "present")]].concat())
+            Deployed::new(template, PROD, &MEMBER_IS_GIVEN)
         }
     });
     spoilt.collect()
@@ -79,6 +89,7 @@ pub(super) fn organization(besides: &[(&str, &str)]) -> Deployed {
         ("ExternalId", EXTERNAL_ID),
         ("OrganizationalUnitIds", "r-tide"),
         ("MemberTemplateUrl", "https://tidewater-artifacts.s3.amazonaws.com/member-account.yaml"),
+        ("EnforcedTemplateUrl", "https://tidewater-artifacts.s3.amazonaws.com/enforced-account.yaml"),
     ];
     given.extend(besides);
     Deployed::new(&IN_LONG_FORM["organization.yaml"], "555566667777", &given)
@@ -207,6 +218,8 @@ impl Deployed {
         match function.as_str() {
             "Fn::Equals" => self.value(&arguments[0]) == self.value(&arguments[1]),
             "Fn::Not" => !self.holds(&arguments[0]),
+            "Fn::And" => arguments.as_array().unwrap().iter().all(|each| self.holds(each)),
+            "Condition" => self.condition(arguments.as_str().unwrap()),
             other => panic!("{other} is not known here"),
         }
     }

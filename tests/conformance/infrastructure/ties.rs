@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     file,
-    template::{Deployed, member, organization, security, spoilt},
+    template::{Deployed, enforced, member, organization, security, spoilt},
 };
 use crate::counterparts::{matches_by_moto, templates_in_long_form};
 
@@ -99,11 +99,11 @@ fn each_function_is_told_its_own_queue_and_the_roles_by_their_names() {
     };
     assert!(variable("Watcher", "KEYTIDE_QUEUE_URL").ends_with("/keytide-events"));
     assert!(variable("Sweeper", "KEYTIDE_QUEUE_URL").ends_with("/keytide-accounts"));
-    let member = member(&[("Disabler", "present")]);
+    let (member, enforced) = (member(&[]), enforced());
     let defaults = OwnRoles::default();
     for function in ["Watcher", "Sweeper"] {
         assert_eq!(variable(function, "KEYTIDE_READER_ROLE"), member.name("ReaderRole"));
-        assert_eq!(variable(function, "KEYTIDE_DISABLER_ROLE"), member.name("DisablerRole"));
+        assert_eq!(variable(function, "KEYTIDE_DISABLER_ROLE"), enforced.name("DisablerRole"));
         // By hand nobody has to name the roles of an installation that has the usual prefix.
         assert_eq!(variable(function, "KEYTIDE_READER_ROLE"), defaults.reader);
         assert_eq!(variable(function, "KEYTIDE_DISABLER_ROLE"), defaults.disabler);
@@ -116,75 +116,113 @@ fn each_function_is_told_its_own_queue_and_the_roles_by_their_names() {
 
 #[test]
 fn the_accounts_name_each_other_rightly() {
-    the_names(&member(&[("Disabler", "present")]));
+    the_names(&member(&[]));
+    the_disablers_names(&enforced());
 }
 
 fn the_names(member: &Deployed) {
     let security = security();
-    let trusted = |role: &str| {
-        let trust = member.properties(role)["AssumeRolePolicyDocument"].clone();
-        trust["Statement"][0]["Condition"]["ArnEquals"]["aws:PrincipalArn"].clone()
-    };
-    assert_eq!(trusted("ReaderRole"), json!([security.arn("WatcherRole"), security.arn("SweeperRole")]));
-    assert_eq!(trusted("DisablerRole"), json!(security.arn("SweeperRole")));
+    let trusted = trusted(member, "ReaderRole");
+    assert_eq!(trusted, json!([security.arn("WatcherRole"), security.arn("SweeperRole")]));
     for rule in member.ids("AWS::Events::Rule") {
         assert_eq!(member.properties(rule)["Targets"][0]["Arn"], json!(security.arn("EventBus")), "{rule}");
     }
     let admitted = security.properties("EventBusPolicy")["Statement"]["Condition"]["ArnLike"].clone();
     let forwarder = member.arn("ForwarderRole").replace("111122223333", "*");
     assert_eq!(admitted["aws:PrincipalArn"], json!(forwarder));
-    // The service control policy protects what the template makes, by the usual prefix.
-    let scp = file("infra/policies/scp-protect-keytide.json");
-    for name in ["ReaderRole", "DisablerRole", "ForwarderRole", "ForwardKeyEvents", "ForwardOwnRoleEvents"] {
-        assert!(scp.contains(&format!("/{}\"", member.name(name))), "{name}");
+    for name in ["ReaderRole", "ForwarderRole", "ForwardKeyEvents", "ForwardOwnRoleEvents"] {
+        is_protected(member, name);
     }
+    assert_eq!(member.ids("AWS::IAM::Role"), ["ForwarderRole", "ReaderRole"], "no disabler is among them");
 }
 
-#[test]
-fn without_the_parameter_there_is_no_disabler() {
-    assert_eq!(member(&[]).ids("AWS::IAM::Role"), ["ForwarderRole", "ReaderRole"]);
+fn the_disablers_names(enforced: &Deployed) {
+    assert_eq!(trusted(enforced, "DisablerRole"), json!(security().arn("SweeperRole")));
+    is_protected(enforced, "DisablerRole");
+}
+
+/// The roles that a role's trust names.
+fn trusted(deployed: &Deployed, role: &str) -> Value {
+    let trust = deployed.properties(role)["AssumeRolePolicyDocument"].clone();
+    trust["Statement"][0]["Condition"]["ArnEquals"]["aws:PrincipalArn"].clone()
+}
+
+/// The service control policy protects what the templates make, by the usual prefix.
+fn is_protected(deployed: &Deployed, id: &str) {
+    let scp = file("infra/policies/scp-protect-keytide.json");
+    assert!(scp.contains(&format!("/{}\"", deployed.name(id))), "{id}");
 }
 
 #[test]
 fn the_organization_gives_each_account_what_its_template_asks_for() {
+    let names =
+        |members: &Value| -> BTreeSet<String> { members.as_object().unwrap().keys().cloned().collect() };
     let given = |parameters: &Value| -> BTreeSet<String> {
         let each = parameters.as_array().unwrap().iter();
         each.map(|parameter| parameter["ParameterKey"].as_str().unwrap().to_owned()).collect()
     };
-    let asked = templates_in_long_form(&[("member".to_owned(), json!(file("infra/member-account.yaml")))]);
-    let asked: BTreeSet<String> = asked[0]["Parameters"].as_object().unwrap().keys().cloned().collect();
-    let enforced = organization(&[("EnforcedAccountIds", "111122223333,444455556666")]);
-    let stack_set = enforced.properties("MemberAccounts");
-    assert_eq!(given(&stack_set["Parameters"]), asked);
-    let management: BTreeSet<String> =
-        enforced.properties("ManagementAccount")["Parameters"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(management, asked);
+    let organization = organization(&[
+        ("EnforcedAccountIds", "111122223333,444455556666"),
+        ("DisablerInManagementAccount", "present"),
+    ]);
+    for (template, stack_set, stack, url) in [
+        ("member-account.yaml", "MemberAccounts", "ManagementAccount", "MemberTemplateUrl"),
+        ("enforced-account.yaml", "EnforcedAccounts", "EnforcedManagementAccount", "EnforcedTemplateUrl"),
+    ] {
+        let asked =
+            templates_in_long_form(&[(template.to_owned(), json!(file(&format!("infra/{template}"))))]);
+        let asked = names(&asked[0]["Parameters"]);
+        let (stack_set, stack) = (organization.properties(stack_set), organization.properties(stack));
+        assert_eq!(given(&stack_set["Parameters"]), asked);
+        assert_eq!(names(&stack["Parameters"]), asked);
+        for of in [stack_set, stack] {
+            assert!(of["TemplateURL"].as_str().unwrap().ends_with(template), "{url}");
+        }
+    }
+}
 
-    // Whom nobody listed as enforced has no disabler: neither the others nor an account that joins.
-    let disabler = |parameters: &Value| {
-        let parameters = parameters.as_array().unwrap();
-        let of = parameters.iter().find(|parameter| parameter["ParameterKey"] == "Disabler").unwrap();
-        of["ParameterValue"].clone()
-    };
-    assert_eq!(disabler(&stack_set["Parameters"]), "absent");
-    let groups = stack_set["StackInstancesGroup"].as_array().unwrap();
-    let accounts = json!(["111122223333", "444455556666"]);
-    let target = |group: usize| &groups[group]["DeploymentTargets"];
-    assert_eq!((&target(0)["AccountFilterType"], &target(0)["Accounts"]), (&json!("DIFFERENCE"), &accounts));
-    assert_eq!(
-        (&target(1)["AccountFilterType"], &target(1)["Accounts"]),
-        (&json!("INTERSECTION"), &accounts)
-    );
-    assert_eq!(groups[0].get("ParameterOverrides"), None);
-    assert_eq!(disabler(&groups[1]["ParameterOverrides"]), "present");
+/// The groups of instances of a StackSet, if it is deployed.
+fn groups(organization: &Deployed, stack_set: &str) -> Option<Value> {
+    let is_there = organization.ids("AWS::CloudFormation::StackSet").contains(&stack_set);
+    is_there.then(|| organization.properties(stack_set)["StackInstancesGroup"].clone())
+}
 
+#[test]
+fn only_accounts_that_are_named_get_the_role_that_disables() {
+    let in_units =
+        json!([{"Regions": ["us-east-1"], "DeploymentTargets": {"OrganizationalUnitIds": ["r-tide"]}}]);
+    let some = organization(&[("EnforcedAccountIds", "111122223333,444455556666")]);
     let nobody = organization(&[("CallAs", "DELEGATED_ADMIN")]);
-    let groups = nobody.properties("MemberAccounts")["StackInstancesGroup"].clone();
+    let all = organization(&[("EnforcedAccountIds", "all")]);
+    for organization in [&some, &nobody, &all] {
+        // One group, whoever is enforced: CloudFormation refuses a second one of the same units, and a group that changes
+        // would take the rules away meanwhile.
+        assert_eq!(groups(organization, "MemberAccounts").unwrap(), in_units);
+    }
+    assert_eq!(groups(&nobody, "EnforcedAccounts"), None);
+    assert_eq!(groups(&all, "EnforcedAccounts").unwrap(), in_units);
+    let of_some = groups(&some, "EnforcedAccounts").unwrap();
+    assert_eq!(of_some.as_array().unwrap().len(), 1);
     assert_eq!(
-        groups,
-        json!([{"Regions": ["us-east-1"], "DeploymentTargets": {"OrganizationalUnitIds": ["r-tide"]}}])
+        of_some[0]["DeploymentTargets"],
+        json!({
+            "OrganizationalUnitIds": ["r-tide"], "AccountFilterType": "INTERSECTION",
+            "Accounts": ["111122223333", "444455556666"],
+        })
     );
-    assert!(nobody.ids("AWS::CloudFormation::Stack").is_empty(), "from there it cannot be reached");
+    // An account that joins is enforced unasked only where all are.
+    let joins = |organization: &Deployed, stack_set: &str| {
+        organization.properties(stack_set)["AutoDeployment"]["Enabled"].clone()
+    };
+    assert_eq!(joins(&some, "EnforcedAccounts"), false);
+    assert_eq!(joins(&all, "EnforcedAccounts"), true);
+    assert_eq!(joins(&some, "MemberAccounts"), true);
+
+    let stacks = |organization: &Deployed| organization.ids("AWS::CloudFormation::Stack");
+    assert_eq!(stacks(&some), ["ManagementAccount"]);
+    assert!(stacks(&nobody).is_empty(), "from there it cannot be reached");
+    let cannot = organization(&[("CallAs", "DELEGATED_ADMIN"), ("DisablerInManagementAccount", "present")]);
+    assert!(stacks(&cannot).is_empty(), "nor enforced");
 }
 
 /// The metrics that the code counts, by name.
@@ -345,7 +383,7 @@ fn the_calls_forwarded(deployed: &Deployed) {
     assert_eq!(named(&key_events["detail"]["eventName"]), watched);
     let own_roles = pattern(deployed, "ForwardOwnRoleEvents");
     assert_eq!(named(&own_roles["detail"]["eventName"][0]["anything-but"]), watched);
-    let OwnRoles { reader, disabler, functions } = OwnRoles::default();
+    let OwnRoles { reader, disabler, functions, .. } = OwnRoles::default();
     let issuers = &own_roles["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"];
     assert_eq!(issuers, &json!([vec![reader, disabler], functions].concat()));
 }
@@ -454,8 +492,9 @@ fn the_slack_app_asks_for_the_scopes_that_the_calls_need() {
 #[test]
 fn each_tie_finds_what_is_sown_for_it() {
     type Tie = fn(&Deployed);
-    let (security, member) = ("security-account.yaml", "member-account.yaml");
-    let cases: [(Tie, &str, &str, &str); 18] = [
+    let (security, member, enforced) =
+        ("security-account.yaml", "member-account.yaml", "enforced-account.yaml");
+    let cases: [(Tie, &str, &str, &str); 19] = [
         (the_table, security, "[account, key_id, holder,", "[account, holder,"),
         (the_table, security, "AttributeName: expires_at", "AttributeName: expires"),
         (
@@ -483,6 +522,7 @@ fn each_tie_finds_what_is_sown_for_it() {
             "                  - !Sub \"${Prefix}-readers\"",
         ),
         (the_names, member, ":role/${Prefix}-sweeper", ":role/${Prefix}-sweep"),
+        (the_disablers_names, enforced, ":role/${Prefix}-sweeper", ":role/${Prefix}-watcher"),
         (the_names, member, "RoleName: !Sub \"${Prefix}-forwarder\"", "RoleName: !Sub \"${Prefix}-forward\""),
     ];
     let defects = cases.map(|(_, template, good, bad)| (template, good, bad));
