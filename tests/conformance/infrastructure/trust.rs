@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     policy,
-    template::{EXTERNAL_ID, ORGANIZATION, PROD, SECURITY, member, security},
+    template::{EXTERNAL_ID, ORGANIZATION, PROD, SECURITY, enforced, member, security},
 };
 use crate::counterparts::permissions;
 
@@ -50,7 +50,7 @@ const OPERATORS: &str =
     "arn:aws:iam::999988887777:role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Security_*";
 
 fn assumes(about: &str, visitor: Visitor, role: &str, besides: &[(&str, &str)], is_allowed: bool) -> Case {
-    let member = member(&[&[("Disabler", "present")], besides].concat());
+    let member = if role == "DisablerRole" { enforced() } else { member(besides) };
     let Visitor { account, role: own, organization, external_id } = visitor;
     let mut context = json!({
         "aws:PrincipalOrgID": organization,
@@ -180,6 +180,7 @@ const APPROVER: &str = "arn:aws:iam::111122223333:role/access-key-approvers";
 const STACK_SETS: &str = "arn:aws:iam::111122223333:role/stacksets-exec-0a1b2c3d";
 const ROOT: &str = "arn:aws:iam::111122223333:root";
 const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
+const ALICE_UNDER_A_PATH: &str = "arn:aws:iam::111122223333:user/engineering/alice";
 
 #[test]
 fn the_organizations_policies_refuse_what_their_pages_say() {
@@ -239,6 +240,24 @@ fn the_organizations_policies_refuse_what_their_pages_say() {
             false,
         ),
         under(own, "one's own notices", ALICE, "iam:TagUser", ALICE, &keys("slack-id"), false),
+        under(
+            own,
+            "one's own, under a path",
+            ALICE,
+            "iam:TagUser",
+            ALICE_UNDER_A_PATH,
+            &keys("slack-id"),
+            false,
+        ),
+        under(
+            own,
+            "who takes a role's name first, under a path",
+            ADMINISTRATOR,
+            "iam:CreateRole",
+            &role_of("x/keytide-disabler"),
+            &none,
+            false,
+        ),
         under(own, "one's own other tags", ALICE, "iam:TagUser", ALICE, &keys("team"), true),
         under(
             own,
@@ -304,6 +323,8 @@ fn each_statement_of_the_organizations_policies_refuses_something() {
     let reader = "arn:aws:iam::111122223333:role/keytide-reader";
     let forwarder = "arn:aws:iam::111122223333:role/keytide-forwarder";
     let rule = "arn:aws:events:us-east-1:111122223333:rule/keytide-key-events";
+    let stack = "arn:aws:cloudformation:us-east-1:111122223333:stack/StackSet-keytide-member-0a1b/9f";
+    let undelivered = "arn:aws:sqs:us-east-1:111122223333:keytide-undelivered";
     let approved = "scp-keys-only-for-approved-users";
     let own = "scp-protect-keytide";
     let refused = [
@@ -314,6 +335,8 @@ fn each_statement_of_the_organizations_policies_refuses_something() {
         (own, "KeytidesRolesStay", ADMINISTRATOR, "iam:DeleteRole", reader, &none),
         (own, "TheForwarderIsPassedToNothingElse", ADMINISTRATOR, "iam:PassRole", forwarder, &none),
         (own, "KeytidesRulesStay", ADMINISTRATOR, "events:DisableRule", rule, &none),
+        (own, "KeytidesStacksStay", ADMINISTRATOR, "cloudformation:DeleteStack", stack, &none),
+        (own, "WhatWasNotDeliveredStays", ADMINISTRATOR, "sqs:PurgeQueue", undelivered, &none),
         (own, "NobodyPassesForTheStackSets", ADMINISTRATOR, "iam:CreateRole", STACK_SETS, &none),
         (own, "NobodySetsTheirOwnOwner", ALICE, "iam:TagUser", ALICE, &keys("slack-id")),
     ];
@@ -358,7 +381,11 @@ fn people_look_after_themselves_and_assume_roles_with_mfa() {
         asks("without MFA", "iam:CreateAccessKey", ALICE, Some("false"), false),
         asks("by a key alone", "iam:CreateAccessKey", ALICE, None, false),
         asks("for somebody else", "iam:CreateAccessKey", bruno, Some("true"), false),
+        asks("with MFA, under a path", "iam:CreateAccessKey", ALICE_UNDER_A_PATH, Some("true"), true),
         asks("oneself", "iam:ChangePassword", ALICE, None, true),
+        asks("oneself, under a path", "iam:ChangePassword", ALICE_UNDER_A_PATH, None, true),
+        asks("from the console", "iam:EnableMFADevice", ALICE, Some("false"), true),
+        asks("by a key alone", "iam:EnableMFADevice", ALICE, None, false),
         asks("somebody else", "iam:ChangePassword", bruno, Some("true"), false),
         asks("with MFA", "sts:AssumeRole", role, Some("true"), true),
         asks("without MFA", "sts:AssumeRole", role, Some("false"), false),
