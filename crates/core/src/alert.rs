@@ -51,6 +51,8 @@ pub struct OwnRoles {
     pub disabler: String,
     /// The roles that the functions run under. By themselves they may do nothing to IAM.
     pub functions: Vec<String>,
+    /// The account where the functions are: in another one a role of such a name is anybody's. `None`: not known, so in any.
+    pub functions_in: Option<AccountId>,
 }
 
 impl OwnRoles {
@@ -64,6 +66,7 @@ impl Default for OwnRoles {
             reader: "keytide-reader".to_owned(),
             disabler: "keytide-disabler".to_owned(),
             functions: Self::FUNCTIONS.map(str::to_owned).to_vec(),
+            functions_in: None,
         }
     }
 }
@@ -135,9 +138,12 @@ fn own_role_in<'a>(rules: &'a AlertRules, actor: &Actor, account: Option<&Accoun
     if actor.kind != ActorKind::AssumedRole || role.account.as_deref() != account.map(AccountId::as_str) {
         return None;
     }
-    [&rules.own_roles.reader, &rules.own_roles.disabler]
+    let OwnRoles { reader, disabler, functions, functions_in } = &rules.own_roles;
+    // Else whoever makes a role of that name in an account of theirs could bury the channel in critical messages.
+    let functions_are_here = functions_in.is_none() || functions_in.as_ref() == account;
+    [reader, disabler]
         .into_iter()
-        .chain(&rules.own_roles.functions)
+        .chain(functions.iter().filter(|_| functions_are_here))
         .find(|own| **own == role.role)
         .map(String::as_str)
 }

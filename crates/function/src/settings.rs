@@ -10,6 +10,7 @@
 //! | `KEYTIDE_READER_ROLE` | the role, in every account, that looks | `keytide-reader` |
 //! | `KEYTIDE_DISABLER_ROLE` | the role, in accounts in `enforce`, that disables: told from strangers by its name | `keytide-disabler` |
 //! | `KEYTIDE_FUNCTION_ROLES` | the roles that the functions run under: whatever they do to IAM is critical | `keytide-watcher,keytide-sweeper` |
+//! | `KEYTIDE_SECURITY_ACCOUNT` | the account where the functions are; elsewhere a role of such a name is not theirs | in any account they are theirs |
 //! | `KEYTIDE_PARTITION` | AWS's partition | `aws` |
 //! | `KEYTIDE_ACCOUNT_NAMES` | what people call the accounts: `111122223333=prod,444455556666=staging` | ids are shown, or the organization's names |
 //! | `KEYTIDE_SLACK_URL` | where Slack is, for tests | `https://slack.com/api/` |
@@ -23,7 +24,7 @@
 //! Lambda around us. A variable that is set to nothing counts as not set: that is how a template leaves an
 //! optional one out.
 
-use keytide_core::{AccountNames, alert::OwnRoles};
+use keytide_core::{AccountId, AccountNames, alert::OwnRoles};
 use keytide_slack::WebApi;
 use tracing::level_filters::LevelFilter;
 
@@ -146,6 +147,11 @@ impl Settings {
                     .split(',')
                     .map(str::to_owned)
                     .collect(),
+                functions_in: env.parsed(
+                    "KEYTIDE_SECURITY_ACCOUNT",
+                    "an account id of twelve digits",
+                    |text| AccountId::parse(text).ok().map(Some),
+                ),
             },
             partition: env.or_default("KEYTIDE_PARTITION", &PARTITION, "aws"),
             names: env.parsed(
@@ -225,6 +231,7 @@ mod tests {
             ("KEYTIDE_READER_ROLE", "audit-reader"),
             ("KEYTIDE_DISABLER_ROLE", "audit-disabler"),
             ("KEYTIDE_FUNCTION_ROLES", "audit-watcher"),
+            ("KEYTIDE_SECURITY_ACCOUNT", "999988887777"),
             ("KEYTIDE_PARTITION", "aws-us-gov"),
             ("KEYTIDE_ACCOUNT_NAMES", "111122223333=prod"),
             ("KEYTIDE_SLACK_URL", "http://127.0.0.1:4000/slack/api/"),
@@ -234,6 +241,7 @@ mod tests {
         assert_eq!(settings.roles.reader, "audit-reader");
         assert_eq!(settings.roles.disabler, "audit-disabler");
         assert_eq!(settings.roles.functions, ["audit-watcher"]);
+        assert_eq!(settings.roles.functions_in, Some("999988887777".parse().unwrap()));
         assert_eq!(settings.partition, "aws-us-gov");
         assert_eq!(settings.names, AccountNames::parse("111122223333=prod").unwrap());
         assert_eq!(settings.slack_url, "http://127.0.0.1:4000/slack/api/");
@@ -256,6 +264,7 @@ mod tests {
             ("KEYTIDE_READER_ROLE", "path/reader"),
             ("KEYTIDE_DISABLER_ROLE", "arn:aws:iam::111122223333:role/x"),
             ("KEYTIDE_FUNCTION_ROLES", "keytide-watcher, keytide-sweeper"),
+            ("KEYTIDE_SECURITY_ACCOUNT", "security"),
             ("KEYTIDE_PARTITION", "amazon"),
             ("KEYTIDE_ACCOUNT_NAMES", "prod=111122223333"),
             ("KEYTIDE_SLACK_URL", "http://slack.com/api/"),
@@ -264,7 +273,7 @@ mod tests {
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "much"),
         ];
         let all = said(&wrong);
-        assert!(all.contains("14 problem(s)"), "{all}");
+        assert!(all.contains("15 problem(s)"), "{all}");
         for (name, found) in wrong {
             assert!(all.contains(&format!("{name} is {found:?}: expected ")), "{name} in {all}");
         }

@@ -235,6 +235,7 @@ fn end_metrics(end: &End, at: Timestamp) -> String {
             ("OldestSweepAgeHours", "None", json!(end.oldest_sweep_hours)),
             ("AccountsMissing", "Count", json!(end.expected.saturating_sub(end.swept))),
             ("AccountsSilent", "Count", json!(end.silent.len())),
+            ("HaltSet", "Count", json!(u8::from(end.is_halted))),
             ("DigestsPosted", "Count", json!(u8::from(end.digest == DigestEnd::Posted))),
             ("DigestsFailed", "Count", json!(u8::from(matches!(end.digest, DigestEnd::Failed { .. })))),
         ],
@@ -303,6 +304,7 @@ mod tests {
             swept: 1,
             silent: vec!["111122223333".parse().unwrap()],
             oldest_sweep_hours: 49.5,
+            is_halted: true,
             copy: Some(Box::new(Copy::InForce { at: at(), policy: None, halt: None })),
             digest,
         }
@@ -340,7 +342,7 @@ mod tests {
                 (&found["DigestsPosted"], &found["DigestsFailed"]),
                 (&json!(posted), &json!(failures))
             );
-            assert_eq!(found["RunsFailed"], 0);
+            assert_eq!((&found["RunsFailed"], &found["HaltSet"]), (&json!(0), &json!(1)));
         }
     }
 

@@ -30,6 +30,7 @@ fn every_alarm_has_its_section(runbook: &str, deployed: &Deployed) {
         alarms.contains(name)
             || file("infra/security-account.yaml").contains(&name.replacen("keytide", "${Prefix}", 1))
             || file("infra/member-account.yaml").contains(&name.replacen("keytide", "${Prefix}", 1))
+            || file("infra/enforced-account.yaml").contains(&name.replacen("keytide", "${Prefix}", 1))
     };
     for name in names.filter(|name| !name.contains(char::is_whitespace)) {
         assert!(known(name), "{name} is neither an alarm nor anything else of the templates");

@@ -33,6 +33,8 @@ pub struct End {
     /// The age, in hours, of the latest successful sweep of the account where that is longest ago; an account
     /// that was never swept counts as 400 days.
     pub oldest_sweep_hours: f64,
+    /// Whether a halt is set.
+    pub is_halted: bool,
     /// What people decided for all accounts, to be kept outside the ledger.
     pub copy: Option<Box<Copy>>,
     /// What became of the digest.
@@ -79,12 +81,14 @@ impl<P: Post> Runs<P> {
         digest.unaccepted = self.ledger.acceptance().await?.unaccepted.map(|unaccepted| unaccepted.why);
         let oldest_sweep_hours = self.oldest_sweep_hours(&run.value, &outcomes, invocation.now()).await?;
         // What a ledger that nobody has accepted holds must not stand above what was known before.
+        let halt = self.ledger.halt().await?.map(|found| found.value);
+        let is_halted = halt.is_some();
         let copy = match digest.unaccepted {
             Some(_) => None,
             None => Some(Box::new(Copy::InForce {
                 at: invocation.now(),
                 policy: self.ledger.policy().await?.map(|found| found.value),
-                halt: self.ledger.halt().await?.map(|found| found.value),
+                halt,
             })),
         };
         let mut end = End {
@@ -92,6 +96,7 @@ impl<P: Post> Runs<P> {
             swept: digest.swept,
             silent: digest.silent.rows.clone(),
             oldest_sweep_hours,
+            is_halted,
             copy,
             digest: DigestEnd::Already,
         };

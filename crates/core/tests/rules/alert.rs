@@ -182,3 +182,17 @@ fn the_callers_namesake_in_another_account_is_somebody_else() {
     let event = key_event(&foreign);
     assert!(!alert::is_same_user(&event.call, &event.subject));
 }
+
+#[test]
+fn a_role_with_a_functions_name_is_ours_only_where_the_functions_are() {
+    let made_by_the_watcher = |rules: &AlertRules| {
+        let event = key_event(&inactive_by("keytide-watcher", "111122223333", "loop"));
+        for_key_event(rules, &event, &[]).severity == Severity::Critical
+    };
+    let mut rules = AlertRules::default();
+    assert!(made_by_the_watcher(&rules), "where that is not known, the louder");
+    rules.own_roles.functions_in = Some("999988887777".parse().unwrap());
+    assert!(!made_by_the_watcher(&rules), "anybody may make a role of that name in their own account");
+    rules.own_roles.functions_in = Some("111122223333".parse().unwrap());
+    assert!(made_by_the_watcher(&rules));
+}
