@@ -96,7 +96,7 @@ fn cfn_lint_finds_what_is_sown_for_it() {
 }
 
 /// Rule of `promises.guard`, template, what is replaced, by what.
-const PROMISES_BROKEN: [(&str, &str, &str, &str); 34] = [
+const PROMISES_BROKEN: [(&str, &str, &str, &str); 46] = [
     ("roles_have_names", MEMBER, "      RoleName: !Sub \"${Prefix}-reader\"\n", ""),
     ("trust_across_accounts_is_conditioned", MEMBER, "                sts:ExternalId: !Ref ExternalId\n", ""),
     (
@@ -134,6 +134,36 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 34] = [
         MEMBER,
         "              StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}\n              ArnLike:",
         "              ArnLike:",
+    ),
+    (
+        "trust_across_accounts_is_conditioned",
+        ENFORCED,
+        "Principal: {AWS: !Sub \"arn:${AWS::Partition}:iam::${SecurityAccountId}:root\"}",
+        "Principal: \"*\"",
+    ),
+    (
+        "trust_across_accounts_is_conditioned",
+        ENFORCED,
+        "Principal: {AWS: !Sub \"arn:${AWS::Partition}:iam::${SecurityAccountId}:root\"}",
+        "Principal: {Federated: accounts.google.com}",
+    ),
+    (
+        "trust_across_accounts_is_conditioned",
+        MEMBER,
+        "              Principal: {AWS: !Sub \"arn:${AWS::Partition}:iam::${SecurityAccountId}:root\"}",
+        "              Principal: {AWS: \"*\"}",
+    ),
+    (
+        "trust_across_accounts_is_conditioned",
+        MEMBER,
+        "                  aws:PrincipalOrgID: !Ref OrganizationId\n",
+        "",
+    ),
+    (
+        "trust_in_services_is_conditioned",
+        MEMBER,
+        "                aws:SourceArn: !Sub",
+        "                aws:PrincipalArn: !Sub",
     ),
     (
         "actions_are_listed",
@@ -179,6 +209,14 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 34] = [
         "        DeadLetterConfig: {Arn: !GetAtt BeginsDead.Arn}\n",
         "",
     ),
+    ("schedules_retry_and_give_up_visibly", SECURITY, "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Alias"),
+    ("begins_retry_and_give_up_visibly", SECURITY, "MaximumRetryAttempts: 2\n", "MaximumRetryAttempts: 0\n"),
+    (
+        "begins_retry_and_give_up_visibly",
+        SECURITY,
+        "      DestinationConfig: {OnFailure: {Destination: !GetAtt BeginsDead.Arn}}\n",
+        "",
+    ),
     ("event_rules_pin_their_source", SECURITY, "        source: [aws.iam]\n", ""),
     ("event_rules_pin_their_source", MEMBER, "source: [aws.iam]", "source: [aws.iam, tidewater]"),
     (
@@ -189,6 +227,12 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 34] = [
     ),
     ("queues_are_encrypted_and_keep_for_days", SECURITY, "      SqsManagedSseEnabled: true\n", ""),
     ("queues_give_up_visibly", SECURITY, "maxReceiveCount: 20", "maxReceiveCount: 3"),
+    (
+        "queues_take_nothing_unencrypted",
+        SECURITY,
+        "              ArnEquals: {aws:SourceArn: !GetAtt KeyEventsRule.Arn}\n",
+        "",
+    ),
     (
         "queues_take_nothing_unencrypted",
         SECURITY,
@@ -221,6 +265,19 @@ const PROMISES_BROKEN: [(&str, &str, &str, &str); 34] = [
         "",
     ),
     ("logs_are_kept_and_end", SECURITY, "      RetentionInDays: !Ref LogRetentionDays\n", ""),
+    (
+        "alarms_reach_a_person",
+        SECURITY,
+        "      ComparisonOperator: GreaterThanThreshold\n",
+        "      ComparisonOperator: LessThanThreshold\n",
+    ),
+    ("alarms_reach_a_person", SECURITY, "      EvaluationPeriods: 26\n", "      EvaluationPeriods: 100\n"),
+    (
+        "alarms_reach_a_person",
+        SECURITY,
+        "      AlarmActions: [!Ref Alarms]\n",
+        "      AlarmActions: [!Ref Alarms]\n      ActionsEnabled: false\n",
+    ),
     ("alarms_reach_a_person", SECURITY, "TreatMissingData: breaching", "TreatMissingData: notBreaching"),
     ("alarms_reach_a_person", SECURITY, "      AlarmActions: [!Ref Alarms]\n", ""),
     ("alarms_reach_a_person", SECURITY, "Protocol: email", "Protocol: https"),

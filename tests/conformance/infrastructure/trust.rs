@@ -315,6 +315,180 @@ fn the_organizations_policies_refuse_what_their_pages_say() {
     hold(&cases);
 }
 
+/// What each statement of a service control policy refuses: its actions, what they are asked of, and the tags that they
+/// would set.
+type Refusal =
+    (&'static str, &'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
+/// What changes a role.
+const ROLE_ACTIONS: [&str; 13] = [
+    "iam:AttachRolePolicy",
+    "iam:CreateRole",
+    "iam:DeleteRole",
+    "iam:DeleteRolePermissionsBoundary",
+    "iam:DeleteRolePolicy",
+    "iam:DetachRolePolicy",
+    "iam:PutRolePermissionsBoundary",
+    "iam:PutRolePolicy",
+    "iam:TagRole",
+    "iam:UntagRole",
+    "iam:UpdateAssumeRolePolicy",
+    "iam:UpdateRole",
+    "iam:UpdateRoleDescription",
+];
+const REFUSALS: [Refusal; 11] = [
+    ("scp-no-root-keys", "RootMakesNoKeys", &["iam:CreateAccessKey"], &[ALICE], &[]),
+    (
+        "scp-keys-only-for-approved-users",
+        "KeysOnlyForApprovedUsers",
+        &["iam:CreateAccessKey"],
+        &[ALICE, ALICE_UNDER_A_PATH],
+        &[],
+    ),
+    (
+        "scp-keys-only-for-approved-users",
+        "OnlyApproversSetTheTag",
+        &["iam:CreateUser", "iam:TagUser", "iam:UntagUser"],
+        &[ALICE, ALICE_UNDER_A_PATH],
+        &["access-keys", "ACCESS-KEYS"],
+    ),
+    (
+        "scp-keys-only-for-approved-users",
+        "NobodyBecomesAnApprover",
+        &[
+            "iam:AttachRolePolicy",
+            "iam:CreateRole",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "iam:PutRolePolicy",
+            "iam:UpdateAssumeRolePolicy",
+        ],
+        &[APPROVER],
+        &[],
+    ),
+    (
+        "scp-protect-keytide",
+        "KeytidesRolesStay",
+        &ROLE_ACTIONS,
+        &[
+            "arn:aws:iam::111122223333:role/keytide-reader",
+            "arn:aws:iam::111122223333:role/keytide-disabler",
+            "arn:aws:iam::111122223333:role/keytide-forwarder",
+            "arn:aws:iam::111122223333:role/x/keytide-reader",
+            "arn:aws:iam::111122223333:role/x/keytide-disabler",
+            "arn:aws:iam::111122223333:role/x/y/keytide-forwarder",
+        ],
+        &[],
+    ),
+    (
+        "scp-protect-keytide",
+        "TheForwarderIsPassedToNothingElse",
+        &["iam:PassRole"],
+        &["arn:aws:iam::111122223333:role/keytide-forwarder"],
+        &[],
+    ),
+    (
+        "scp-protect-keytide",
+        "KeytidesRulesStay",
+        &[
+            "events:DeleteRule",
+            "events:DisableRule",
+            "events:PutRule",
+            "events:PutTargets",
+            "events:RemoveTargets",
+        ],
+        &[
+            "arn:aws:events:us-east-1:111122223333:rule/keytide-key-events",
+            "arn:aws:events:us-east-1:111122223333:rule/keytide-own-role-events",
+        ],
+        &[],
+    ),
+    (
+        "scp-protect-keytide",
+        "KeytidesStacksStay",
+        &[
+            "cloudformation:CancelUpdateStack",
+            "cloudformation:ContinueUpdateRollback",
+            "cloudformation:CreateChangeSet",
+            "cloudformation:DeleteStack",
+            "cloudformation:ExecuteChangeSet",
+            "cloudformation:RollbackStack",
+            "cloudformation:SetStackPolicy",
+            "cloudformation:UpdateStack",
+        ],
+        &[
+            "arn:aws:cloudformation:us-east-1:111122223333:stack/StackSet-keytide-member-0a1b/9f",
+            "arn:aws:cloudformation:us-east-1:111122223333:stack/StackSet-keytide-enforced-0a1b/9f",
+        ],
+        &[],
+    ),
+    (
+        "scp-protect-keytide",
+        "WhatWasNotDeliveredStays",
+        &["sqs:DeleteQueue", "sqs:PurgeQueue", "sqs:SetQueueAttributes"],
+        &["arn:aws:sqs:us-east-1:111122223333:keytide-undelivered"],
+        &[],
+    ),
+    (
+        "scp-protect-keytide",
+        "NobodyPassesForTheStackSets",
+        &[
+            "iam:AttachRolePolicy",
+            "iam:CreateRole",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "iam:PutRolePermissionsBoundary",
+            "iam:PutRolePolicy",
+            "iam:UpdateAssumeRolePolicy",
+            "iam:UpdateRole",
+        ],
+        &[STACK_SETS],
+        &[],
+    ),
+    (
+        "scp-protect-keytide",
+        "NobodySetsTheirOwnOwner",
+        &["iam:TagUser", "iam:UntagUser"],
+        &[ALICE, ALICE_UNDER_A_PATH],
+        &["type", "slack-id", "key-max-age-days"],
+    ),
+];
+
+#[test]
+fn each_action_of_the_organizations_policies_is_refused_of_whatever_it_is_about() {
+    let mut cases = Vec::new();
+    for (scp, statement, actions, resources, tags) in REFUSALS {
+        let found = policy(scp)["Statement"].as_array().unwrap().clone();
+        let found = found.into_iter().find(|one| one["Sid"] == statement).unwrap();
+        let listed =
+            if found["Action"].is_array() { found["Action"].clone() } else { json!([found["Action"]]) };
+        assert_eq!(listed, json!(actions), "{statement}");
+        let contexts: Vec<Value> = if tags.is_empty() {
+            vec![json!({})]
+        } else {
+            tags.iter().map(|tag| json!({"aws:TagKeys": [tag], "aws:username": "alice"})).collect()
+        };
+        let askers: &[&str] = match statement {
+            "RootMakesNoKeys" => &[ROOT],
+            "NobodySetsTheirOwnOwner" => &[ALICE],
+            _ => &[ADMINISTRATOR, ROOT, ALICE],
+        };
+        for asker in askers {
+            for action in actions {
+                for resource in resources {
+                    for context in &contexts {
+                        cases.push(under(scp, statement, asker, action, resource, context, false));
+                    }
+                }
+            }
+        }
+    }
+    assert!(cases.len() > 300, "{}", cases.len());
+    hold(&cases);
+}
+
 #[test]
 fn each_statement_of_the_organizations_policies_refuses_something() {
     let none = json!({});
