@@ -27,13 +27,14 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 type Figure = fn(&mut Table) -> Outcome<()>;
 
 /// The slow builds first, so that the measuring is not among them.
-const FIGURES: [(&str, Figure); 8] = [
+const FIGURES: [(&str, Figure); 9] = [
     ("cold", |table| several_threads()?.block_on(cold::measure(table))),
     ("warm", |table| one_thread()?.block_on(warm::measure(table))),
     ("reader", reader::measure),
     ("size", size::measure),
     ("replay", |table| several_threads()?.block_on(replay::measure(table))),
     ("sweep", |table| one_paused_thread()?.block_on(sweep::peers::measure(table))),
+    ("units", |table| one_paused_thread()?.block_on(sweep::units::measure(table))),
     ("accounts", sweep::accounts::measure),
     ("growth", sweep::growth::measure),
 ];

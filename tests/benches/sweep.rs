@@ -5,3 +5,4 @@ pub(crate) mod accounts;
 pub(crate) mod growth;
 mod organization;
 pub(crate) mod peers;
+pub(crate) mod units;

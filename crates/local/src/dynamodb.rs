@@ -2,6 +2,7 @@
 
 mod lag;
 mod tokens;
+mod units;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use self::lag::LaggingCopy;
 use self::tokens::{Known, Tokens};
+pub use self::units::Units;
 use crate::answer::{Answer, JSON_1_0};
 use crate::error::LocalError;
 
@@ -26,6 +28,7 @@ pub(crate) struct DynamoDb {
     tokens: Mutex<Tokens>,
     indexes_lag: AtomicBool,
     lagging: Mutex<Option<LaggingCopy>>,
+    units: units::Count,
 }
 
 impl DynamoDb {
@@ -54,6 +57,7 @@ impl DynamoDb {
             tokens: Mutex::new(Tokens::default()),
             indexes_lag: AtomicBool::new(false),
             lagging: Mutex::new(None),
+            units: units::Count::default(),
         }
     }
 
@@ -89,7 +93,25 @@ impl DynamoDb {
         answer
     }
 
+    /// Counts from now on what DynamoDB would bill.
+    pub(crate) fn count_units(&self) {
+        self.units.begin();
+    }
+
+    pub(crate) fn units(&self) -> Units {
+        self.units.so_far().unwrap_or_default()
+    }
+
     fn run(&self, operation: &str, body: &[u8]) -> Answer {
+        if self.units.so_far().is_none() {
+            return self.run_as_it_is(operation, body);
+        }
+        let answer = self.run_as_it_is(operation, &units::Count::asking(body));
+        self.units.add(operation, &answer.body);
+        answer
+    }
+
+    fn run_as_it_is(&self, operation: &str, body: &[u8]) -> Answer {
         if operation == "TransactWriteItems" {
             self.transact(body)
         } else {

@@ -42,6 +42,7 @@ use aws_smithy_async::time::SharedTimeSource;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::calls::{CallInfo, Calls, Service};
+pub use self::dynamodb::Units;
 pub use self::error::LocalError;
 pub use self::faults::{Fault, Faults};
 pub use self::iam::Iam;
@@ -168,6 +169,16 @@ impl LocalAws {
     /// is set to `None`.
     pub fn set_index_lag(&self, writes: Option<usize>) -> Result<(), LocalError> {
         self.parts.dynamodb.set_index_lag(writes)
+    }
+
+    /// Counts from now on, or anew, what DynamoDB would bill.
+    pub fn count_units(&self) {
+        self.parts.dynamodb.count_units();
+    }
+
+    /// The units since [`Self::count_units`].
+    pub fn units(&self) -> Units {
+        self.parts.dynamodb.units()
     }
 
     /// The accounts and what is in them, to be arranged by hand.

@@ -14,16 +14,16 @@ use crate::{
     table::{Row, Table, cpu_time, median, ratio},
 };
 
-const START: &str = "2026-06-01T06:00:00Z";
-const USERS: u32 = 500;
-const KEYS: u32 = 550;
-const DUE: u32 = 166;
+pub(super) const START: &str = "2026-06-01T06:00:00Z";
+pub(super) const USERS: u32 = 500;
+pub(super) const KEYS: u32 = 550;
+pub(super) const DUE: u32 = 166;
 /// How often the whole is done.
 const RUNS: usize = 3;
 /// The days after the first sweep. The 166 keys are due on the fifth again, and on one of the seven everybody's
 /// keys are listed, as once in every week.
-const DAYS: u32 = 7;
-const DUE_AGAIN: u32 = 5;
+pub(super) const DAYS: u32 = 7;
+pub(super) const DUE_AGAIN: u32 = 5;
 
 /// Seconds and calls of one sort of day.
 #[derive(Debug, Default)]
@@ -119,13 +119,13 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     Ok(())
 }
 
-async fn one_account() -> Outcome<Organization> {
+pub(super) async fn one_account() -> Outcome<Organization> {
     let start = START.parse()?;
     let shape = Shape { users: USERS, keys: KEYS, age_days: |key| if key < DUE { 76 } else { 1 + key % 50 } };
     Organization::new(shape, start, 1).await
 }
 
-fn check(day: &Day, told: u32) -> Outcome<()> {
+pub(super) fn check(day: &Day, told: u32) -> Outcome<()> {
     if day.told() == u64::from(told) && day.accounts.iter().all(|account| account.outcome.keys == 550) {
         return Ok(());
     }
