@@ -68,7 +68,7 @@ check_settings() {
   expect ORGANIZATIONAL_UNIT_IDS '(r-[a-z0-9]{4,32}|ou-[a-z0-9-]+)(,(r-[a-z0-9]{4,32}|ou-[a-z0-9-]+))*' \
     "the organization's root (r-…) or units (ou-…), by commas"
   expect SLACK_CHANNEL '[CG][A-Z0-9]{5,20}' "a channel's id such as C0123456789"
-  expect SLACK_SECRET_NAME '[A-Za-z0-9/_+=.@-]{1,512}' "a secret's name"
+  expect SLACK_SECRET_NAME '[A-Za-z0-9/_+=.@-]+' "a secret's name"
   expect ALARM_EMAIL '[^@ ]+@[^@ ]+' "an e-mail address"
   expect EXTERNAL_ID '[A-Za-z0-9_+=,.@:/-]{2,}' "two characters or more that nobody else uses; uuidgen makes a good one"
   expect PREFIX '[a-z][a-z0-9-]{1,30}[a-z0-9]' "3 to 32 small letters, digits and hyphens"

@@ -275,6 +275,56 @@ fn the_script_gives_shellcheck_nothing_to_say() {
     assert!(problems.len() == 1 && problems[0].contains("SC2086"), "{problems:?}");
 }
 
+/// What a script asks of a shell or of its regular expressions that macOS does not have: bash 3.2, and a library that
+/// repeats nothing more than 255 times.
+fn problems_on_macos(script: &str) -> Vec<String> {
+    const LATER: [(&str, &str); 14] = [
+        ("mapfile", "bash 4"),
+        ("readarray", "bash 4"),
+        ("declare -A", "bash 4"),
+        ("local -A", "bash 4"),
+        ("declare -n", "bash 4.3"),
+        ("local -n", "bash 4.3"),
+        (",,}", "bash 4"),
+        ("^^}", "bash 4"),
+        ("@Q}", "bash 4.4"),
+        ("&>>", "bash 4"),
+        ("|&", "bash 4"),
+        ("wait -n", "bash 4.3"),
+        ("[[ -v ", "bash 4.2"),
+        ("printf '%(", "bash 4.2"),
+    ];
+    let mut problems = Vec::new();
+    for (number, line) in script.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#')) {
+        for (words, since) in LATER {
+            if line.contains(words) {
+                problems.push(format!("line {}: `{words}` needs {since}", number + 1));
+            }
+        }
+        let intervals = line.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+        let bounds = intervals.flat_map(|(interval, _)| interval.split(','));
+        for bound in bounds.filter_map(|bound| bound.parse::<u32>().ok()).filter(|bound| *bound > 255) {
+            problems.push(format!("line {}: {bound} times", number + 1));
+        }
+    }
+    problems
+}
+
+#[test]
+fn the_script_asks_for_nothing_that_macos_lacks() {
+    let script = fs::read_to_string(infra("deploy.sh")).unwrap();
+    assert_eq!(problems_on_macos(&script), [""; 0]);
+    for (sound, unsound) in [
+        ("'[A-Za-z0-9/_+=.@-]+'", "'[A-Za-z0-9/_+=.@-]{1,512}'"),
+        ("${line:0:60}", "${line,,}"),
+        ("read -r id management", "mapfile -t ids"),
+    ] {
+        let spoilt = script.replace(sound, unsound);
+        assert_ne!(script, spoilt, "{sound}");
+        assert_eq!(problems_on_macos(&spoilt).len(), 1, "{unsound}");
+    }
+}
+
 #[test]
 fn whatever_is_wrong_with_the_settings_is_named_at_once_and_aws_is_not_asked() {
     let mut installer = Installer::new();
