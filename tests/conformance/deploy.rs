@@ -853,3 +853,58 @@ fn deployed_twice_is_deployed_once_and_what_is_destroyed_leaves_the_ledger() {
     let run = installer.run("deploy", &yes, "");
     assert!(!run.succeeded && run.said.contains("its table tidewater-keys-ledger is there"), "{}", run.said);
 }
+
+/// The commands of the AWS CLI in a guide: whole lines of indented code, those that go on joined.
+fn commands(guide: &str) -> Vec<String> {
+    let code: Vec<&str> = guide
+        .lines()
+        .filter(|line| line.starts_with("    "))
+        .map(|line| line.trim().trim_start_matches("organization=$(").trim_start_matches("root=$("))
+        .collect();
+    let joined = code.join("\n").replace("\\\n", " ");
+    let lines = joined.lines().filter(|line| line.starts_with("aws "));
+    // A bucket's policy goes on over lines: any will do.
+    lines
+        .map(|line| match line.split_once(" --policy '{") {
+            Some((command, _)) => format!("{command} --policy {{}}"),
+            None => line.trim_end_matches(')').to_owned(),
+        })
+        .collect()
+}
+
+/// What the AWS CLI says against a command, which it checks before it calls anybody: here nobody answers.
+fn unknown(command: &str) -> Option<String> {
+    let command = command.replace("--profile management", "").replace("--profile security", "");
+    let output = Command::new("bash")
+        .args(["-c", &format!("aws() {{ \"$0\" \"$@\"; }}; echo token | {}", command.replace('$', "x"))])
+        .arg(aws_cli())
+        .envs([("AWS_ENDPOINT_URL", "http://127.0.0.1:9"), ("AWS_MAX_ATTEMPTS", "1")])
+        .envs([
+            ("AWS_ACCESS_KEY_ID", "none"),
+            ("AWS_SECRET_ACCESS_KEY", "none"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ])
+        .envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (!said.contains("Could not connect to the endpoint URL")).then_some(said)
+}
+
+#[test]
+fn every_aws_command_of_the_guide_is_one_that_there_is() {
+    let guide = fs::read_to_string(infra("DEPLOY.md")).unwrap();
+    let commands = commands(&guide);
+    assert!(commands.len() > 15, "{commands:#?}");
+    for command in &commands {
+        assert_eq!(unknown(command), None, "{command}");
+    }
+    for wrong in [
+        "aws organizations create-organization --features ALL",
+        "aws dynamodb delete-tables --table-name keytide-ledger",
+        "aws dynamodb delete-table",
+    ] {
+        assert!(unknown(wrong).is_some(), "{wrong}");
+    }
+}
