@@ -56,6 +56,10 @@ def main():
     compiled = PACKAGES / f"build-{version_of_tools(environment())}"
     can_be_built(compiled, cyclonedx, architectures)
     build(ROOT, compiled, into, architectures, cyclonedx, environment())
+    # Of other tools nothing is taken any more.
+    for old in PACKAGES.glob("build*"):
+        if old != compiled:
+            shutil.rmtree(old)
     if asked.command == "check":
         check(into, compiled, architectures, cyclonedx)
     for file in sorted(into.iterdir()):
@@ -205,9 +209,11 @@ def fits_lambda(function, contents, mapped):
     if not asked or max(asked) > C_LIBRARY:
         stop(f"{function} asks for the C library's {max(asked, default=None)}, and Lambda has {C_LIBRARY}")
     for path, name in mapped:
+        if str(path) == name or str(path).encode() not in contents:
+            continue
         # Whole, since a checkout may lie in /app or /src, and much contains that.
         whole = rb"(?<![\w.\-/])" + re.escape(str(path).encode()) + rb"/"
-        if str(path) != name and (found := re.search(whole + rb"[\w.\-/]*", contents)):
+        if found := re.search(whole + rb"[\w.\-/]*", contents):
             stop(f"{function} holds {found[0].decode()}, a path of this machine, so another would build another file")
 
 

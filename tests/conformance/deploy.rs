@@ -99,7 +99,8 @@ struct Run {
 
 impl Installer {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // Its path has a space in it, as a person's may.
+        let folder = tempfile::Builder::new().prefix("deploy it ").tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for name in ["deploy.sh", "deploy-checks.sh", "deployment.env.example", "member-account.yaml"] {
             fs::copy(infra(name), at(name)).unwrap();
@@ -428,11 +429,15 @@ fn whatever_is_wrong_with_the_settings_is_named_at_once_and_aws_is_not_asked() {
     installer.settings.clear();
     installer.set("SWEEP_HOURS", "six");
     installer.set("SLACK_CHANEL", "C0123456789");
+    // Which would be a pattern of a name that there is.
+    installer.set("SWEEP_HOUR.", "6,9");
     let run = installer.run("deploy", &how, "");
     assert!(!run.succeeded);
     let problems: Vec<&str> = run.said.lines().filter_map(|line| line.strip_prefix("- ")).collect();
     for (problem, begins) in problems.iter().zip([
-        "", // The line of the name that there is not: by the file's path.
+        // The lines of names that there are not: by the file's path.
+        "",
+        "",
         "SECURITY_ACCOUNT_ID is not set: expected an account id",
         "ORGANIZATION_ACCOUNT_ID is not set",
         "ORGANIZATION_ID is not set",
@@ -446,8 +451,9 @@ fn whatever_is_wrong_with_the_settings_is_named_at_once_and_aws_is_not_asked() {
     ]) {
         assert!(problem.starts_with(begins), "{problem:?} is not {begins:?} of\n{}", run.said);
     }
-    assert_eq!(problems.len(), 11, "{}", run.said);
+    assert_eq!(problems.len(), 12, "{}", run.said);
     assert!(problems[0].contains("deployment.env, line 3: no such setting: SLACK_CHANEL"), "{}", run.said);
+    assert!(problems[1].contains("deployment.env, line 4: no such setting: SWEEP_HOUR."), "{}", run.said);
     assert!(!asked.exists());
 }
 
@@ -824,10 +830,8 @@ fn deployed_twice_is_deployed_once_and_what_is_destroyed_leaves_the_ledger() {
     installer.aws("security", &format!("s3api put-object --bucket {bucket} --key {package}"));
     let run = installer.run("deploy", &yes, "");
     assert!(run.succeeded && !run.said.contains(&format!("{package} is there already")), "{}", run.said);
-    let repaired = installer.folder.path().join("repaired");
-    let into = repaired.display();
-    installer.aws("security", &format!("s3api get-object --bucket {bucket} --key {package} {into}"));
-    assert_eq!(fs::read_to_string(&repaired).unwrap(), "watcher-x86_64-0.1.0-aaaa");
+    let length = format!("s3api head-object --bucket {bucket} --key {package} --query ContentLength");
+    assert_eq!(installer.aws("security", &length), "watcher-x86_64-0.1.0-aaaa".len());
     let deployed = installer.state();
     assert_eq!(deployed["versions"].as_array().unwrap().len(), 5, "{}", deployed["versions"]);
 
