@@ -14,10 +14,12 @@ PYTHON ?= python3
 ARCHITECTURES ?= arm64 x86_64
 
 CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx-$(CYCLONEDX_VERSION)
-PACKAGE = PATH="$(CURDIR)/$(TOOLS)/lambda/bin:$$PATH" $(PYTHON) infra/package/package.py --cyclonedx $(CURDIR)/$(CYCLONEDX)
+PACKAGE = PATH="$(CURDIR)/$(TOOLS)/lambda/bin:$$PATH" "$(PYTHON)" infra/package/package.py --cyclonedx "$(CURDIR)/$(CYCLONEDX)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check deny audit bench fuzz functions package package-check deploy destroy man
+# One after the other, also with -j: `make package deploy` deploys what was packaged, and cargo uses every core by itself.
+.NOTPARALLEL:
+.PHONY: help demo test simulate check deny audit bench fuzz functions package package-check package-for-tests deploy destroy man
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +59,10 @@ package: $(TOOLS)/lambda/made $(CYCLONEDX) ## the functions as they are deployed
 package-check: $(TOOLS)/lambda/made $(CYCLONEDX) ## that two builds, in two folders, make the same packages
 	$(PACKAGE) check $(ARCHITECTURES)
 
+# What the tests deploy: of ARCHITECTURES, INTO a folder of their own, without the parts lists and their tool.
+package-for-tests: $(TOOLS)/lambda/made
+	$(PACKAGE) build $(ARCHITECTURES) --no-parts-lists --into "$(INTO)"
+
 deploy: ## keytide into an organization, by infra/deployment.env: says what it will do, asks; DRY=1 only looks; infra/DEPLOY.md
 	@DRY="$(DRY)" YES="$(YES)" infra/deploy.sh deploy
 
@@ -88,6 +94,6 @@ $(CYCLONEDX):
 # cargo-lambda comes as a Python package, and Zig with it.
 $(TOOLS)/lambda/made: infra/package/requirements.txt
 	rm -rf $(@D)
-	$(PYTHON) -m venv $(@D)
+	"$(PYTHON)" -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $<
 	touch $@

@@ -90,10 +90,13 @@ pub(crate) fn permissions(questions: &[(String, Value)]) -> Vec<Value> {
     answers.into_iter().map(|answer| answer.get("answer").cloned().unwrap_or_default()).collect()
 }
 
-/// What shellcheck says against a script, one line a problem.
+/// What shellcheck says against a script and those that it reads, one line a problem.
 pub(crate) fn problems_by_shellcheck(script: &Path) -> Vec<String> {
     let mut judge = Command::new(tools().program("shellcheck"));
-    let output = must("start shellcheck", judge.args(["--format", "gcc"]).arg(script).output());
+    let output = must(
+        "start shellcheck",
+        judge.args(["--external-sources", "--check-sourced", "--format", "gcc"]).arg(script).output(),
+    );
     let said = String::from_utf8_lossy(&output.stdout);
     let problems: Vec<String> = said.lines().map(str::to_owned).collect();
     assert_eq!(
@@ -107,6 +110,11 @@ pub(crate) fn problems_by_shellcheck(script: &Path) -> Vec<String> {
 /// The AWS CLI, as a program.
 pub(crate) fn aws_cli() -> PathBuf {
     tools().program("aws")
+}
+
+/// Python, with the pinned packages.
+pub(crate) fn python() -> Command {
+    tools().python()
 }
 
 fn template_judge(arguments: &[&str]) -> Command {
@@ -192,6 +200,11 @@ impl Moto {
     /// Sets moto's clock, which then goes on from there; its credential reports then say that they are of now.
     pub(crate) fn set_clock(&mut self, at: Timestamp) {
         self.server.ask(&format!("clock {}", at.strftime("%Y-%m-%dT%H:%M:%S")));
+    }
+
+    /// Gives a stack another status, such as one that only a failure in AWS leaves.
+    pub(crate) fn set_stack(&mut self, account: &str, stack: &str, status: &str) {
+        self.server.ask(&format!("stack {account} {stack} {status}"));
     }
 
     /// Every session that was begun, by moto's own books: no API shows them.

@@ -1,7 +1,8 @@
 //! The templates deployed and the packaged functions run, in an AWS and a Slack that others wrote.
 //!
-//! MiniStack takes `infra/security-account.yaml`, `member-account.yaml` and `enforced-account.yaml`, runs the functions as they are built for
-//! Lambda (x86-64, profile `lambda`) under their roles, with every signature checked and every right enforced, calls them
+//! MiniStack takes `infra/security-account.yaml`, `member-account.yaml` and `enforced-account.yaml`, runs the functions out of
+//! the very zips that `make package` makes (those for x86-64, or for arm64 where the machine is that) under their roles, with
+//! every signature checked and every right enforced, calls them
 //! by the queues and by the schedule, and has one clock for all, which the stories set; emulate is the Slack. Linux alone,
 //! since functions are Linux programs that MiniStack starts as they are.
 //!
@@ -23,4 +24,5 @@
 
 mod drills;
 mod installation;
+mod packages;
 mod stories;

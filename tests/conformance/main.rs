@@ -22,6 +22,8 @@ mod messages;
 #[cfg(feature = "counterparts")]
 mod moto;
 mod organizations;
+#[cfg(feature = "counterparts")]
+mod packaging;
 mod shape;
 #[cfg(feature = "counterparts")]
 mod sweep;

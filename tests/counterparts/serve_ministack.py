@@ -10,7 +10,7 @@ a JSON object whose "do" says what is asked; its answer is one line of JSON:
     fail   {service, error}     from now on that service answers with this error alone, or, with null, as it should: {}
     kill   {function}           ends the processes of a function, as a sandbox that is lost ends: {"killed": how many}
 
-In a call's arguments {"program": path} stands for a zip of that program as a function's `bootstrap`.
+In a call's arguments {"file": path} stands for what is in that file.
 
 Where MiniStack is not as AWS documents itself and keytide depends on it, it is put right here, each with what is wrong.
 
@@ -22,7 +22,6 @@ KEYTIDE_TEST_CLOCK are those of clock.c, and TMPDIR is where their code lies.
 
 import asyncio
 import base64
-import io
 import json
 import os
 import signal
@@ -32,7 +31,6 @@ import sys
 import threading
 import time
 import traceback
-import zipfile
 from datetime import datetime
 
 # The functions are in a group with us, and with nobody else.
@@ -119,14 +117,10 @@ def given(value):
         return [given(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if set(value) != {"program"}:
+    if set(value) != {"file"}:
         return {name: given(item) for name, item in value.items()}
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, open(value["program"], "rb") as program:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o755 << 16
-        archive.writestr(entry, program.read(), zipfile.ZIP_DEFLATED, 1)
-    return packed.getvalue()
+    with open(value["file"], "rb") as file:
+        return file.read()
 
 
 def plain(value):

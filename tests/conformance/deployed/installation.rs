@@ -1,12 +1,19 @@
 //! keytide, installed: an organization of two accounts, the stacks in both, the functions, a Slack.
 
-use std::{fmt::Debug, process::Command, sync::OnceLock, time::Duration};
+use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use keytide_tests::build;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::packages::packages;
 use crate::counterparts::{EmulateSlack, MiniStack, start_emulate_slack, templates_in_long_form};
 
 /// The security account, which is the management account of this organization as well.
@@ -50,32 +57,16 @@ pub(super) struct Made {
     pub(super) at: Timestamp,
 }
 
-/// The programs: the functions as Lambda gets them, and the command line.
-pub(super) struct Programs {
-    watcher: String,
-    sweeper: String,
-    cli: String,
-}
-
-/// Built once for all stories, if they are not up to date.
-pub(super) fn programs() -> &'static Programs {
-    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let program = |package, profile| {
-            build::program(package, profile).unwrap().to_str().expect("a path in UTF-8").to_owned()
-        };
-        Programs {
-            watcher: program("keytide-watcher", "lambda"),
-            sweeper: program("keytide-sweeper", "lambda"),
-            cli: program("keytide", "dev"),
-        }
-    })
+/// The command line, built once for all stories, if it is not up to date.
+pub(super) fn command_line() -> &'static Path {
+    static COMMAND_LINE: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND_LINE.get_or_init(|| build::program("keytide", "dev").unwrap())
 }
 
 impl Installation {
     /// Everything from nothing, in the order of infra/README.md.
     pub(super) async fn new() -> Self {
-        let programs = programs();
+        let packages = packages();
         let slack = start_emulate_slack();
         let slack_url = format!("{}/api/", slack.url);
         let at = BEGIN.parse().unwrap();
@@ -96,8 +87,8 @@ impl Installation {
         let secret = json!({"Name": "keytide/slack", "SecretString": keytide.slack.token});
         keytide.call(SECURITY, "secretsmanager", "create_secret", secret);
         keytide.call(SECURITY, "s3", "create_bucket", json!({"Bucket": "tidewater-artifacts"}));
-        for (key, program) in [("watcher.zip", &programs.watcher), ("sweeper.zip", &programs.sweeper)] {
-            let object = json!({"Bucket": "tidewater-artifacts", "Key": key, "Body": {"program": program}});
+        for (key, zip) in [("watcher.zip", &packages.watcher), ("sweeper.zip", &packages.sweeper)] {
+            let object = json!({"Bucket": "tidewater-artifacts", "Key": key, "Body": {"file": zip}});
             keytide.call(SECURITY, "s3", "put_object", object);
         }
         let parameters = json!({
@@ -108,7 +99,7 @@ impl Installation {
             "CodeBucket": "tidewater-artifacts",
             "WatcherPackage": "watcher.zip",
             "SweeperPackage": "sweeper.zip",
-            "Architecture": "x86_64",
+            "Architecture": packages.architecture,
             "AccountNames": format!("{}=prod,{SECURITY}=security", keytide.prod),
         });
         keytide.deploy(SECURITY, "keytide", &security_template, &parameters).await;
@@ -175,7 +166,7 @@ impl Installation {
 
     /// The command line, as root of the security account, with the deployed ledger; says what it said.
     pub(super) fn keytide(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(&programs().cli);
+        let mut command = Command::new(command_line());
         command.args(arguments).args(["--ledger", "dynamodb:keytide-ledger"]);
         let output = command.envs(self.aws.environment(SECURITY)).output().unwrap();
         let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();

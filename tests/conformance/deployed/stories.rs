@@ -5,13 +5,15 @@ use std::io::{self, Write as _};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::installation::{EXTERNAL_ID, Installation, Made, SECURITY, WHOLE, programs};
+use super::installation::{EXTERNAL_ID, Installation, Made, SECURITY, WHOLE, command_line};
+use super::packages::packages;
 use crate::counterparts::Refused;
 
 #[tokio::test]
 async fn a_new_key_is_in_the_ledger_in_the_channel_and_with_its_owner() {
     // Not counted: what is built and installed once.
-    programs();
+    packages();
+    command_line();
     drop(crate::counterparts::start_emulate_slack());
     let began = Instant::now();
     let mut keytide = Installation::new().await;
