@@ -101,7 +101,8 @@ upload() {
   local object=(--bucket "$PACKAGES_BUCKET" --key "$key" --expected-bucket-owner "$SECURITY_ACCOUNT_ID")
   if ask in_security s3api head-object "${object[@]}" --checksum-mode ENABLED --query ChecksumSHA256 &&
     [[ $answer == "$sum" ]]; then say "  $key is there already"; return; fi
-  change in_security s3api put-object "${object[@]}" --body "$file" --checksum-sha256 "$sum"
+  change in_security s3api put-object "${object[@]}" --body "$file" --checksum-algorithm SHA256 \
+    --checksum-sha256 "$sum"
 }
 
 deploy() {
