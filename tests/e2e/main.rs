@@ -13,6 +13,7 @@ mod locks;
 mod notices;
 mod outage;
 mod program;
+mod redrive;
 mod run;
 mod scan;
 mod simulate;

@@ -23,8 +23,8 @@ use serde_json::json;
 use crate::program::{self, Ran};
 use crate::world::{ALICE, EXTERNAL_ID, KEY, PROD, World};
 
-const OLD: &str = "AKIATIDEWATERBOB0080";
-const REASON: &str = "the vendor rotates it in June";
+pub(crate) const OLD: &str = "AKIATIDEWATERBOB0080";
+pub(crate) const REASON: &str = "the vendor rotates it in June";
 /// What changes anything, in the ledger or in an account.
 const WRITES: [&str; 9] = [
     "PutItem",
@@ -42,19 +42,19 @@ fn account() -> AccountId {
     PROD.parse().unwrap()
 }
 
-fn days_ago(days: i64) -> Timestamp {
+pub(crate) fn days_ago(days: i64) -> Timestamp {
     time_of_day().checked_sub(SignedDuration::from_hours(days * 24)).unwrap()
 }
 
 /// A company whose AWS and Slack are at an address; bob has a key of 80 days.
-struct Served {
-    world: World,
-    api: RuntimeApi,
-    here: PathBuf,
+pub(crate) struct Served {
+    pub(crate) world: World,
+    pub(crate) api: RuntimeApi,
+    pub(crate) here: PathBuf,
 }
 
 impl Served {
-    async fn new(story: &str) -> Self {
+    pub(crate) async fn new(story: &str) -> Self {
         let world = World::new().await;
         world.aws.set_now(time_of_day());
         let iam = world.aws.iam();
@@ -69,24 +69,33 @@ impl Served {
         Self { world, api, here }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = program::command_of_owner(&self.api, &self.here, arguments);
         command.env("USER", "bruno");
         program::run(command).await
     }
 
     /// A sweep of the one account, over the table.
-    async fn sweep(&self, more: &[&str]) -> Ran {
+    pub(crate) async fn sweep(&self, more: &[&str]) -> Ran {
         let arguments =
             ["sweep", "--ledger", "dynamodb:keytide", "--account", PROD, "--external-id", EXTERNAL_ID];
         self.run(&[&arguments[..], more].concat()).await
     }
 
-    async fn in_table(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn in_table(&self, arguments: &[&str]) -> Ran {
         self.run(&[arguments, &["--ledger", "dynamodb:keytide"]].concat()).await
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    /// The same with a person at a terminal, who types this.
+    pub(crate) async fn typed(&self, typed: &str, arguments: &[&str]) -> Ran {
+        let (mut terminal, its_end) = program::terminal();
+        writeln!(terminal, "{typed}").unwrap();
+        let mut command = program::command_of_owner(&self.api, &self.here, arguments);
+        command.env("USER", "bruno").stdin(its_end);
+        program::run(command).await
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         fs::write(self.here.join(name), text).unwrap();
         name.to_owned()
     }
@@ -111,7 +120,7 @@ impl Served {
     }
 
     /// Enforces the account since 20 days, with a notice of 10 days ago that named yesterday; the key is 95 old.
-    async fn license(&self) {
+    pub(crate) async fn license(&self) {
         let iam = self.world.aws.iam();
         iam.delete_access_key(PROD, OLD).unwrap();
         iam.add_access_key(PROD, "bob", OLD, days_ago(95), KeyStatus::Active).unwrap();
@@ -241,13 +250,9 @@ async fn a_halt_stops_it_and_resuming_lets_it_disable() {
 async fn what_is_typed_at_the_prompt_decides_whether_anything_is_done() {
     let served = Served::new("prompt").await;
     for (typed, code) in [(PROD, 3), ("", 3), (HOME_ACCOUNT, 0)] {
-        let (mut terminal, its_end) = terminal();
-        writeln!(terminal, "{typed}").unwrap();
         let arguments = ["sweep", "--ledger", "dynamodb:keytide", "--account", PROD];
         let arguments = [&arguments[..], &["--external-id", EXTERNAL_ID, "--apply", "--post"]].concat();
-        let mut command = program::command_of_owner(&served.api, &served.here, &arguments);
-        command.env("USER", "bruno").stdin(its_end);
-        let ran = program::run(command).await.expect(code).says(&["type the id of the account"]);
+        let ran = served.typed(typed, &arguments).await.expect(code).says(&["type the id of the account"]);
         if code == 0 {
             assert_ne!(served.world.slack.messages().len(), 0, "{}", ran.stderr);
         } else {
@@ -255,17 +260,6 @@ async fn what_is_typed_at_the_prompt_decides_whether_anything_is_done() {
             served.assert_nothing_was_written();
         }
     }
-}
-
-/// A terminal: where a person types, and what a program has of it.
-fn terminal() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let persons = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&persons).unwrap();
-    unlockpt(&persons).unwrap();
-    let name = ptsname(&persons, Vec::new()).unwrap().into_string().unwrap();
-    let programs = fs::File::options().read(true).write(true).open(name).unwrap();
-    (fs::File::from(persons), programs)
 }
 
 #[tokio::test(flavor = "multi_thread")]

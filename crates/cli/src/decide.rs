@@ -4,11 +4,7 @@
 //! Whose decision it is, AWS says. Each is written with the message that tells the channel of it, which the
 //! next sweep sends.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, IsTerminal as _},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -23,10 +19,11 @@ use keytide_core::{AccountId, decision::Decision, policy::Policy};
 use crate::{
     Ended, Environment, Trouble,
     args::{LedgerArgs, LedgerChoice},
+    confirm::confirmed,
     output::{Output, counted, shown, table},
     policy,
     store::{self, Aws, IfMissing},
-    sweep::{ReachArgs, ask, plan_of},
+    sweep::{ReachArgs, plan_of},
 };
 
 /// A decision that needs nothing but a reason.
@@ -414,17 +411,8 @@ pub(crate) async fn apply_policy(
     }
     let desk = open(ledger, &environment, now, output).await?;
     let comparison = compared(&desk, &policy, now, output).await?;
-    if !yes {
-        if !io::stdin().is_terminal() {
-            output.remark(
-                "keytide: refused: nobody is at a terminal to confirm it; with --yes it is put in force unasked",
-            );
-            return Ok(Ended::Refused);
-        }
-        if ask(output, "To put it in force, type yes: ")? != "yes" {
-            output.remark("keytide: refused: it was not confirmed; the policy in force is as it was");
-            return Ok(Ended::Refused);
-        }
+    if !confirmed(*yes, "To put it in force, type yes: ", "the policy in force is as it was", output)? {
+        return Ok(Ended::Refused);
     }
     told(output, desk.decide().apply_policy(&text, &policy, &comparison, now).await)
 }

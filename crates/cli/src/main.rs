@@ -6,6 +6,7 @@
 //! what people decide over it. Everything is printed by [`output`].
 
 mod args;
+mod confirm;
 mod decide;
 mod demo;
 mod doctor;

@@ -165,12 +165,13 @@ fn members_roles_are_granted_what_the_adapters_call() {
 }
 
 /// What the SDK's clients are asked for in our adapters, by the method, and the actions that allow it.
-const CLIENT_CALLS: [(&str, &[&str]); 16] = [
+const CLIENT_CALLS: [(&str, &[&str]); 17] = [
     ("batch_get_item", &["dynamodb:BatchGetItem"]),
     ("change_message_visibility", &["sqs:ChangeMessageVisibility"]),
     ("delete_item", &["dynamodb:DeleteItem"]),
     ("delete_message", &["sqs:DeleteMessage"]),
     ("describe_table", &["dynamodb:DescribeTable"]),
+    ("get_queue_attributes", &["sqs:GetQueueAttributes"]),
     ("get_queue_url", &["sqs:GetQueueUrl"]),
     ("get_secret_value", &["secretsmanager:GetSecretValue"]),
     ("list_accounts", &["organizations:ListAccounts"]),
@@ -185,13 +186,8 @@ const CLIENT_CALLS: [(&str, &[&str]); 16] = [
 ];
 /// What Lambda and the schedule call by these roles, and not our code; and the assuming of roles, which is no client's
 /// of ours but the SDK's.
-const NOT_OUR_CLIENTS: [&str; 5] = [
-    "lambda:InvokeFunction",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "sqs:GetQueueAttributes",
-    "sts:AssumeRole",
-];
+const NOT_OUR_CLIENTS: [&str; 4] =
+    ["lambda:InvokeFunction", "logs:CreateLogStream", "logs:PutLogEvents", "sts:AssumeRole"];
 
 #[test]
 fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
