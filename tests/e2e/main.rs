@@ -14,6 +14,7 @@ mod notices;
 mod outage;
 mod program;
 mod redrive;
+mod restore;
 mod run;
 mod scan;
 mod simulate;

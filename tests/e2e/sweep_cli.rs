@@ -18,7 +18,6 @@ use keytide_core::{
 };
 use keytide_local::{HOME_ACCOUNT, KeyStatus, Service};
 use keytide_tests::runtime_api::{RuntimeApi, time_of_day};
-use serde_json::json;
 
 use crate::program::{self, Ran};
 use crate::world::{ALICE, EXTERNAL_ID, KEY, PROD, World};
@@ -307,32 +306,6 @@ async fn exemptions_and_policies_by_hand() {
     served.in_table(&remove).await.expect(0).says(&["exemption taken back"]);
     served.in_table(&["exempt", "list"]).await.expect(0).says(&["(ended)"]);
     served.in_table(&["approve", "0a0a", "--account", PROD, "--external-id", EXTERNAL_ID]).await.expect(3);
-
-    // Out of the sweeper's log, should the ledger be lost.
-    let exemption = |days: i64| json!({"reason": REASON, "author": "a", "granted_at": days_ago(10), "until": days_ago(-days)});
-    let kept = json!({"keytide": "exemptions", "account": PROD, "at": days_ago(1),
-        "exemptions": {OLD: exemption(100), "AKIATIDEWATERGONE001": exemption(100), "AKIATIDEWATERENDED01": exemption(-1)}});
-    let log = served.file("exemptions.log", &format!("START\n{kept}\n"));
-    let restored = served.in_table(&["exempt", "restore", &log]).await.expect(1);
-    restored.says(&[
-        "exempt until",
-        "AKIATIDEWATERENDED01: its exemption ended",
-        "knows no key AKIATIDEWATERGONE001",
-    ]);
-    served.in_table(&["exempt", "restore", &log]).await.expect(1).says(&["is exempt already"]);
-    let empty = served.file("empty.log", "START\n");
-    served
-        .in_table(&["exempt", "restore", &empty])
-        .await
-        .expect(2)
-        .says(&["has no line", "nothing was done"]);
-
-    served.in_table(&remove).await.expect(0).says(&["exemption taken back"]);
-
-    let accept = ["ledger", "accept", "--reason", REASON];
-    served.in_table(&accept).await.expect(3).says(&["is accepted since"]);
-    served.world.delete_item("ACCEPTED", "ACCEPTED").await;
-    served.in_table(&accept).await.expect(0).says(&["the ledger accepted", "built-in", OLD]);
 
     let policy = served.file("p.toml", "[defaults]\nnotice-days = [30]\ndisable-day = 60\n");
     let try_it = served.in_table(&["policy", "try", &policy]).await.expect(0);

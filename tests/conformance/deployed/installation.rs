@@ -113,7 +113,7 @@ impl Installation {
         keytide.enter(SECURITY, "absent").await;
         let prod = keytide.prod.clone();
         keytide.enter(&prod, "present").await;
-        keytide.keytide(&["ledger", "accept", "--reason", "first installation"]);
+        keytide.keytide(&["ledger", "accept", "--reason", "first installation", "--yes"]);
         keytide
     }
 
