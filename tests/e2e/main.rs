@@ -15,6 +15,7 @@ mod outage;
 mod program;
 mod redrive;
 mod restore;
+mod rights;
 mod run;
 mod scan;
 mod simulate;
