@@ -10,6 +10,8 @@ mod confirm;
 mod decide;
 mod demo;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod explain;
 mod ingest;
 mod input;
