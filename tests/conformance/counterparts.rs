@@ -68,6 +68,14 @@ pub(crate) fn problems_by_parliament(policies: &[(String, Value)]) -> Vec<String
     problems(template_judge(&["policies"]), policies)
 }
 
+/// What the AWS CLI says against command lines that a document gives, each as its text.
+pub(crate) fn problems_by_aws_cli(lines: &[(String, Value)]) -> Vec<String> {
+    let tools = tools();
+    let mut judge = tools.python();
+    judge.arg(tools.script("judge_commands.py"));
+    problems(judge, lines)
+}
+
 /// Templates as JSON, their intrinsic functions in long form.
 pub(crate) fn templates_in_long_form(templates: &[(String, Value)]) -> Vec<Value> {
     answers(template_judge(&["read"]), templates)

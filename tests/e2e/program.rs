@@ -102,3 +102,14 @@ pub(crate) fn command_of_owner(api: &RuntimeApi, within: &Path, arguments: &[&st
 pub(crate) async fn run(mut command: Command) -> Ran {
     Ran::of(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
 }
+
+/// A terminal: where a person types, and what a program has of it.
+pub(crate) fn terminal() -> (fs::File, fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let persons = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&persons).unwrap();
+    unlockpt(&persons).unwrap();
+    let name = ptsname(&persons, Vec::new()).unwrap().into_string().unwrap();
+    let programs = fs::File::options().read(true).write(true).open(name).unwrap();
+    (fs::File::from(persons), programs)
+}

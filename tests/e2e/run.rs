@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::{
 use jiff::Timestamp;
 use keytide_app::{
     Invocation, TokenSource,
+    copy::lines_of,
     deliver::{Deliver, DeliverSettings},
     run::{Again, BeginError, Begun, Choice, DigestEnd, Done, Outcome, Runs, Source, Task},
     sweep::{Observer, Sweep},
@@ -67,6 +68,13 @@ pub(crate) struct Company {
 impl Company {
     pub(crate) async fn new() -> Self {
         let world = World::new().await;
+        let disabler = ["iam:UpdateAccessKey", "iam:ListAccessKeys"];
+        world.aws.iam().add_role(PROD, "keytide-disabler", Some(EXTERNAL_ID), &disabler).unwrap();
+        Self::over(world)
+    }
+
+    /// Runs in a world that is there already, with its disabler.
+    pub(crate) fn over(world: World) -> Self {
         let (iam, organization) = (world.aws.iam(), world.aws.organization());
         let may = [
             "iam:GenerateCredentialReport",
@@ -77,8 +85,6 @@ impl Company {
             "iam:GetUser",
         ];
         iam.add_role(HOME_ACCOUNT, "keytide-reader", Some(EXTERNAL_ID), &may).unwrap();
-        let disabler = ["iam:UpdateAccessKey", "iam:ListAccessKeys"];
-        iam.add_role(PROD, "keytide-disabler", Some(EXTERNAL_ID), &disabler).unwrap();
         organization.set_management_account(HOME_ACCOUNT).unwrap();
         organization.add_member(PROD, "prod").unwrap();
         organization.add_member(SANDBOX, "sandbox, old").unwrap();
@@ -192,6 +198,14 @@ impl Company {
             }
         }
         panic!("the queue never gets empty: {done:?}");
+    }
+
+    /// A day's run, from the schedule to the digest: the lines of people's decisions that it leaves in the log.
+    pub(crate) async fn day(&self) -> Vec<String> {
+        self.started().await;
+        let done = self.drained().await;
+        assert!(done.iter().any(|(_, done, _)| done.end.is_some()), "it came to its end: {done:?}");
+        done.iter().flat_map(|(_, done, _)| lines_of(Some(&done.outcome), done.end.as_ref())).collect()
     }
 
     async fn drained(&self) -> Vec<(String, Done, u32)> {

@@ -18,13 +18,12 @@ use keytide_core::{
 };
 use keytide_local::{HOME_ACCOUNT, KeyStatus, Service};
 use keytide_tests::runtime_api::{RuntimeApi, time_of_day};
-use serde_json::json;
 
 use crate::program::{self, Ran};
 use crate::world::{ALICE, EXTERNAL_ID, KEY, PROD, World};
 
-const OLD: &str = "AKIATIDEWATERBOB0080";
-const REASON: &str = "the vendor rotates it in June";
+pub(crate) const OLD: &str = "AKIATIDEWATERBOB0080";
+pub(crate) const REASON: &str = "the vendor rotates it in June";
 /// What changes anything, in the ledger or in an account.
 const WRITES: [&str; 9] = [
     "PutItem",
@@ -42,19 +41,19 @@ fn account() -> AccountId {
     PROD.parse().unwrap()
 }
 
-fn days_ago(days: i64) -> Timestamp {
+pub(crate) fn days_ago(days: i64) -> Timestamp {
     time_of_day().checked_sub(SignedDuration::from_hours(days * 24)).unwrap()
 }
 
 /// A company whose AWS and Slack are at an address; bob has a key of 80 days.
-struct Served {
-    world: World,
-    api: RuntimeApi,
-    here: PathBuf,
+pub(crate) struct Served {
+    pub(crate) world: World,
+    pub(crate) api: RuntimeApi,
+    pub(crate) here: PathBuf,
 }
 
 impl Served {
-    async fn new(story: &str) -> Self {
+    pub(crate) async fn new(story: &str) -> Self {
         let world = World::new().await;
         world.aws.set_now(time_of_day());
         let iam = world.aws.iam();
@@ -69,24 +68,33 @@ impl Served {
         Self { world, api, here }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = program::command_of_owner(&self.api, &self.here, arguments);
         command.env("USER", "bruno");
         program::run(command).await
     }
 
     /// A sweep of the one account, over the table.
-    async fn sweep(&self, more: &[&str]) -> Ran {
+    pub(crate) async fn sweep(&self, more: &[&str]) -> Ran {
         let arguments =
             ["sweep", "--ledger", "dynamodb:keytide", "--account", PROD, "--external-id", EXTERNAL_ID];
         self.run(&[&arguments[..], more].concat()).await
     }
 
-    async fn in_table(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn in_table(&self, arguments: &[&str]) -> Ran {
         self.run(&[arguments, &["--ledger", "dynamodb:keytide"]].concat()).await
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    /// The same with a person at a terminal, who types this.
+    pub(crate) async fn typed(&self, typed: &str, arguments: &[&str]) -> Ran {
+        let (mut terminal, its_end) = program::terminal();
+        writeln!(terminal, "{typed}").unwrap();
+        let mut command = program::command_of_owner(&self.api, &self.here, arguments);
+        command.env("USER", "bruno").stdin(its_end);
+        program::run(command).await
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         fs::write(self.here.join(name), text).unwrap();
         name.to_owned()
     }
@@ -111,7 +119,7 @@ impl Served {
     }
 
     /// Enforces the account since 20 days, with a notice of 10 days ago that named yesterday; the key is 95 old.
-    async fn license(&self) {
+    pub(crate) async fn license(&self) {
         let iam = self.world.aws.iam();
         iam.delete_access_key(PROD, OLD).unwrap();
         iam.add_access_key(PROD, "bob", OLD, days_ago(95), KeyStatus::Active).unwrap();
@@ -241,13 +249,9 @@ async fn a_halt_stops_it_and_resuming_lets_it_disable() {
 async fn what_is_typed_at_the_prompt_decides_whether_anything_is_done() {
     let served = Served::new("prompt").await;
     for (typed, code) in [(PROD, 3), ("", 3), (HOME_ACCOUNT, 0)] {
-        let (mut terminal, its_end) = terminal();
-        writeln!(terminal, "{typed}").unwrap();
         let arguments = ["sweep", "--ledger", "dynamodb:keytide", "--account", PROD];
         let arguments = [&arguments[..], &["--external-id", EXTERNAL_ID, "--apply", "--post"]].concat();
-        let mut command = program::command_of_owner(&served.api, &served.here, &arguments);
-        command.env("USER", "bruno").stdin(its_end);
-        let ran = program::run(command).await.expect(code).says(&["type the id of the account"]);
+        let ran = served.typed(typed, &arguments).await.expect(code).says(&["type the id of the account"]);
         if code == 0 {
             assert_ne!(served.world.slack.messages().len(), 0, "{}", ran.stderr);
         } else {
@@ -255,17 +259,6 @@ async fn what_is_typed_at_the_prompt_decides_whether_anything_is_done() {
             served.assert_nothing_was_written();
         }
     }
-}
-
-/// A terminal: where a person types, and what a program has of it.
-fn terminal() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let persons = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&persons).unwrap();
-    unlockpt(&persons).unwrap();
-    let name = ptsname(&persons, Vec::new()).unwrap().into_string().unwrap();
-    let programs = fs::File::options().read(true).write(true).open(name).unwrap();
-    (fs::File::from(persons), programs)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,32 +306,6 @@ async fn exemptions_and_policies_by_hand() {
     served.in_table(&remove).await.expect(0).says(&["exemption taken back"]);
     served.in_table(&["exempt", "list"]).await.expect(0).says(&["(ended)"]);
     served.in_table(&["approve", "0a0a", "--account", PROD, "--external-id", EXTERNAL_ID]).await.expect(3);
-
-    // Out of the sweeper's log, should the ledger be lost.
-    let exemption = |days: i64| json!({"reason": REASON, "author": "a", "granted_at": days_ago(10), "until": days_ago(-days)});
-    let kept = json!({"keytide": "exemptions", "account": PROD, "at": days_ago(1),
-        "exemptions": {OLD: exemption(100), "AKIATIDEWATERGONE001": exemption(100), "AKIATIDEWATERENDED01": exemption(-1)}});
-    let log = served.file("exemptions.log", &format!("START\n{kept}\n"));
-    let restored = served.in_table(&["exempt", "restore", &log]).await.expect(1);
-    restored.says(&[
-        "exempt until",
-        "AKIATIDEWATERENDED01: its exemption ended",
-        "knows no key AKIATIDEWATERGONE001",
-    ]);
-    served.in_table(&["exempt", "restore", &log]).await.expect(1).says(&["is exempt already"]);
-    let empty = served.file("empty.log", "START\n");
-    served
-        .in_table(&["exempt", "restore", &empty])
-        .await
-        .expect(2)
-        .says(&["has no line", "nothing was done"]);
-
-    served.in_table(&remove).await.expect(0).says(&["exemption taken back"]);
-
-    let accept = ["ledger", "accept", "--reason", REASON];
-    served.in_table(&accept).await.expect(3).says(&["is accepted since"]);
-    served.world.delete_item("ACCEPTED", "ACCEPTED").await;
-    served.in_table(&accept).await.expect(0).says(&["the ledger accepted", "built-in", OLD]);
 
     let policy = served.file("p.toml", "[defaults]\nnotice-days = [30]\ndisable-day = 60\n");
     let try_it = served.in_table(&["policy", "try", &policy]).await.expect(0);

@@ -161,8 +161,8 @@ async fn the_sweeper_disables_a_key_on_its_day_tells_of_it_and_does_it_once() {
 
     // What outlives the ledger stands in the log, as it is put back.
     let kept = deployed.function.wait_for_log(|line| line["keytide"] == "exemptions").await.unwrap();
-    let kept = latest_exemptions(&kept.to_string()).unwrap().remove(&prod).unwrap().1;
-    assert_eq!(kept, BTreeMap::from([("AKIATIDEWATERVENDOR1".to_owned(), exemption)]));
+    let kept = latest_exemptions(&kept.to_string()).accounts.remove(&prod).unwrap();
+    assert_eq!(kept.exemptions, BTreeMap::from([("AKIATIDEWATERVENDOR1".to_owned(), exemption)]));
 
     // The same message again.
     assert_eq!(deployed.take(&body, 3).await, Vec::<Value>::new());
@@ -222,4 +222,34 @@ async fn a_wrong_configuration_is_told_whole_before_anything_starts() {
         assert!(output.contains(expected), "{expected} in {output}");
     }
     assert!(!output.contains(TOKEN));
+}
+
+/// What outlives the ledger, of all accounts: nothing of one that nobody accepted, which may know nothing; and of a policy
+/// that the log cuts it is said.
+#[tokio::test]
+async fn a_run_that_ends_leaves_the_policy_in_the_log() {
+    let ordinary = format!("[modes]\nenforce = [\"{PROD}\"]\n");
+    let long = format!("{ordinary}{}", "# \"long\"\n".repeat(25_000));
+    for (text, is_accepted) in [(&ordinary, true), (&ordinary, false), (&long, true)] {
+        let company = Company::new().await;
+        let began = time_of_day().checked_sub(SignedDuration::from_hours(2)).unwrap();
+        company.world.apply_policy(text, days_before(began, 30)).await;
+        company.world.aws.set_now(began);
+        company.begin_at(began).await.unwrap();
+        if !is_accepted {
+            company.world.delete_item("ACCEPTED", "ACCEPTED").await;
+        }
+        let queue_url = company.queue_url.clone();
+        let deployed = Deployed::new(company, &queue_url).await;
+        let answered = deployed.api.invoke_within(TIME_LIMIT, &json!({"keytide": "begin"})).await.unwrap();
+        assert_eq!(answered, Answered::Response(json!({"begin": "ended"})));
+        // The numbers come last.
+        deployed.metric("OldestSweepAgeHours").await;
+        let kept = deployed.function.logged(|line| line["keytide"].is_string());
+        let texts: Vec<&Value> = kept.iter().map(|line| &line["policy"]["text"]).collect();
+        assert_eq!(texts, if is_accepted { vec![text.as_str()] } else { Vec::new() });
+        let is_said =
+            |line: &Value| line["message"] == "a copy of decisions is too long for the log, which cuts it";
+        assert_eq!(deployed.function.logged(is_said).len(), usize::from(*text == long), "{}", kept.len());
+    }
 }

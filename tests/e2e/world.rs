@@ -97,6 +97,12 @@ impl World {
         world
     }
 
+    /// The same world once more, for whoever else acts in it.
+    pub(crate) fn beside(&self) -> Self {
+        let (aws, slack) = (self.aws.clone(), self.slack.clone());
+        Self { aws, slack, started: self.started, sessions: 0.into() }
+    }
+
     /// Puts a policy in force over whatever is, as a person does; but one that this version cannot read too, as a
     /// newer one may have done.
     pub(crate) async fn apply_policy(&self, text: &str, at: Timestamp) {

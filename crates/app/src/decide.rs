@@ -16,7 +16,7 @@ use keytide_aws::{
 };
 use keytide_core::{
     AccountId, alert,
-    decision::{self, Decided, Decision, MOST_CHANGES_KEPT, NotAllowed},
+    decision::{self, Decided, Decision, MOST_CHANGES_KEPT, NotAllowed, PutBack},
     fact::{Fact, FactBody},
     key::Key,
     lifecycle::{Exemption, Phase, phase, utc_date},
@@ -167,6 +167,22 @@ impl Decide {
         reason: &str,
         now: Timestamp,
     ) -> Result<Decision, DecideError> {
+        for _ in 0..TRIES {
+            let over = self.ledger.exemption(account, key_id).await?.map_or(0, |known| known.version);
+            if let Some(taken) = self.exempt_over(over, (account, key_id), (until, reason), now).await? {
+                return Ok(taken);
+            }
+        }
+        Err(changing("the exemption"))
+    }
+
+    async fn exempt_over(
+        &self,
+        over_version: u64,
+        (account, key_id): (&AccountId, &str),
+        (until, reason): (Timestamp, &str),
+        now: Timestamp,
+    ) -> Result<Option<Decision>, DecideError> {
         let exemption = decision::exemption(reason, &self.author, until, now)?;
         let key = self.key(account, key_id).await?;
         let user = match key.holder.subject.user() {
@@ -178,36 +194,35 @@ impl Decide {
                 )));
             }
         };
-        for _ in 0..TRIES {
-            let over = self.ledger.exemption(account, key_id).await?.map_or(0, |known| known.version);
-            let what = Decided::Exempted {
-                account: account.clone(),
-                key_id: key_id.to_owned(),
-                user: user.clone(),
-                exemption: exemption.clone(),
-            };
-            let change = Change::Exempt(account, key_id, &exemption);
-            if let Some(taken) = self.take(change, over, what, now).await? {
-                return Ok(taken);
-            }
-        }
-        Err(changing("the exemption"))
+        let what = Decided::Exempted {
+            account: account.clone(),
+            key_id: key_id.to_owned(),
+            user,
+            exemption: exemption.clone(),
+        };
+        self.take(Change::Exempt(account, key_id, &exemption), over_version, what, now).await
     }
 
-    /// Exempts a key again, until the same time and for the same reason as the copy of a lost ledger says; `None` where
-    /// it is exempt that long already. It is a decision of whoever puts it back, and told as one.
+    /// Exempts a key again, for as long and for the same reason as the copy of a lost ledger says, where
+    /// [`decision::put_back`] says so. It is a decision of whoever puts it back, and told as one.
     pub async fn restore_exemption(
         &self,
         account: &AccountId,
         key_id: &str,
         was: &Exemption,
         now: Timestamp,
-    ) -> Result<Option<Decision>, DecideError> {
-        let known = self.ledger.exemption(account, key_id).await?;
-        if known.is_some_and(|known| known.value.ends(now) >= was.until) {
-            return Ok(None);
+    ) -> Result<PutBack, DecideError> {
+        for _ in 0..TRIES {
+            let known = self.ledger.exemption(account, key_id).await?;
+            let good_for = decision::put_back(was, known.as_ref().map(|known| &known.value), now);
+            let PutBack::Until(until) = good_for else { return Ok(good_for) };
+            let over = known.map_or(0, |known| known.version);
+            let taken = self.exempt_over(over, (account, key_id), (until, &was.reason), now).await?;
+            if taken.is_some() {
+                return Ok(good_for);
+            }
         }
-        self.exempt(account, key_id, was.until, &was.reason, now).await.map(Some)
+        Err(changing("the exemption"))
     }
 
     /// Ends a key's exemption now. It stays in the ledger as one that ended: its end begins the key's arming

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::{
     Client,
-    types::{MessageSystemAttributeName, SendMessageBatchRequestEntry},
+    types::{MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry},
 };
 
 use crate::Failure;
@@ -137,8 +137,19 @@ pub struct DeadLetters {
     to: String,
 }
 
+/// Why a message is not, or not only, where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSentBack {
+    /// It was not sent: it waits where it was.
+    #[error("waits on: {0}")]
+    Waits(Failure),
+    /// It was sent, and stands in the dead letters besides.
+    #[error("is sent back, and still stands among what was given up, so it may be sent back once more: {0}")]
+    IsInBoth(Failure),
+}
+
 /// While a person looks at them, nobody else receives them.
-const LOOKED_AT: Duration = Duration::from_mins(5);
+pub const LOOKED_AT: Duration = Duration::from_mins(5);
 
 impl DeadLetters {
     /// By the queues' names.
@@ -192,13 +203,25 @@ impl DeadLetters {
         Ok(taken)
     }
 
+    /// How many messages are hidden, since somebody received them: about, as SQS counts.
+    pub async fn hidden(&self) -> Result<u64, Failure> {
+        const OPERATION: &str = "sqs:GetQueueAttributes";
+        const HIDDEN: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+        let asked = self.client.get_queue_attributes().queue_url(&self.from).attribute_names(HIDDEN);
+        let answer = asked.send().await.map_err(|error| Failure::of(OPERATION, &error))?;
+        let count = answer.attributes.as_ref().and_then(|all| all.get(&HIDDEN)?.parse().ok());
+        count.ok_or_else(|| Failure::operators(OPERATION, format!("the answer has no number {HIDDEN}")))
+    }
+
     /// Sends one back to where it came from; only then it leaves this queue, so that it is rather there twice than
     /// nowhere.
-    pub async fn send_back(&self, given: &Given) -> Result<(), Failure> {
+    pub async fn send_back(&self, given: &Given) -> Result<(), NotSentBack> {
         let sending = self.client.send_message().queue_url(&self.to).message_body(&given.body);
-        sending.send().await.map_err(|error| Failure::of("sqs:SendMessage", &error))?;
+        let sent = sending.send().await.map_err(|error| Failure::of("sqs:SendMessage", &error));
+        sent.map_err(NotSentBack::Waits)?;
         let deleting = self.client.delete_message().queue_url(&self.from).receipt_handle(&given.receipt);
-        deleting.send().await.map(drop).map_err(|error| Failure::of("sqs:DeleteMessage", &error))
+        let deleted = deleting.send().await.map_err(|error| Failure::of("sqs:DeleteMessage", &error));
+        deleted.map(drop).map_err(NotSentBack::IsInBoth)
     }
 
     /// Leaves them where they are, to be seen again at once. What fails here is seen again some minutes later.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keytide_core::{AccountId, AccountNames, owner::SlackId};
 
 use crate::{
-    decide, doctor, policy, redrive,
+    decide, doctor, lost, policy, redrive,
     scan::{self, ScanArgs},
     sweep::{self, SweepArgs},
     upcoming::{self, UpcomingArgs},
@@ -259,9 +259,9 @@ pub(crate) enum LedgerCommand {
     ///
     /// A table that was made for the first time, restored from a backup or replaced may have forgotten who is exempt,
     /// and who was told of what. keytide knows it by DynamoDB's id of the table, disables nothing by it, and says so on
-    /// Slack, until somebody has put back the policy and the exemptions and runs this. Then every key's notices begin
-    /// anew. The channel is told.
-    Accept(decide::ReasonArgs),
+    /// Slack, until somebody has put back the policy and the exemptions and runs this. It shows the table and what it
+    /// holds, and asks. Then every key's notices begin anew. The channel is told.
+    Accept(lost::AcceptArgs),
 }
 
 const LIST_EXAMPLES: &str = "\

@@ -1,20 +1,15 @@
-//! What people decide, by hand: `keytide halt`, `resume`, `approve`, `exempt`, `policy apply`, `policy try` and
-//! `ledger accept`.
+//! What people decide, by hand: `keytide halt`, `resume`, `approve`, `exempt`, `policy apply` and `policy try`; when the
+//! table is lost, see [`crate::lost`].
 //!
 //! Whose decision it is, AWS says. Each is written with the message that tells the channel of it, which the
 //! next sweep sends.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, IsTerminal as _},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use keytide_app::{
     Invocation,
-    copy::{Kept, latest_exemptions},
     decide::{Comparison, Decide, DecideError, LARGEST_POLICY_BYTES, compare, policy_in_force},
 };
 use keytide_aws::ledger::{Ledger, LedgerReader};
@@ -23,10 +18,12 @@ use keytide_core::{AccountId, decision::Decision, policy::Policy};
 use crate::{
     Ended, Environment, Trouble,
     args::{LedgerArgs, LedgerChoice},
+    confirm::confirmed,
+    lost,
     output::{Output, counted, shown, table},
     policy,
     store::{self, Aws, IfMissing},
-    sweep::{ReachArgs, ask, plan_of},
+    sweep::{ReachArgs, plan_of},
 };
 
 /// A decision that needs nothing but a reason.
@@ -34,9 +31,9 @@ use crate::{
 pub(crate) struct ReasonArgs {
     /// Why: 10 characters or more, on one line; the channel is told
     #[arg(long, value_name = "TEXT")]
-    reason: String,
+    pub(crate) reason: String,
     #[command(flatten)]
-    ledger: LedgerArgs,
+    pub(crate) ledger: LedgerArgs,
 }
 
 pub(crate) const APPROVE_EXAMPLES: &str = "\
@@ -60,12 +57,6 @@ pub(crate) struct ApproveArgs {
     #[command(flatten)]
     reach: ReachArgs,
 }
-
-const RESTORE_EXAMPLES: &str = "\
-Example, with the lines of the last three days:
-  aws logs filter-log-events --log-group-name /aws/lambda/keytide-sweeper --filter-pattern '{ $.keytide = \"exemptions\" }' \\
-    --start-time $(( ($(date +%s) - 259200) * 1000 )) --query 'events[].[message]' --output text > exemptions.log
-  keytide exempt restore exemptions.log --ledger dynamodb:keytide-ledger";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExemptCommand {
@@ -96,10 +87,10 @@ pub(crate) enum ExemptCommand {
     },
     /// Put back the exemptions of a lost ledger, from the sweeper's log
     ///
-    /// Every sweep writes the exemptions of its account as a line into the log of the function. The latest line of each
-    /// account is gone by; what has ended since is left out, and so is a key that is exempt as long already. Each
-    /// exemption is announced, in the name of whoever puts it back.
-    #[command(after_long_help = RESTORE_EXAMPLES)]
+    /// Every sweep writes the exemptions of its account into the log of the function. The lines of each account's latest
+    /// sweep are gone by; what has ended since is left out, and so is what the ledger knows, though it was taken back
+    /// there. Each exemption is announced, in the name of whoever puts it back.
+    #[command(after_long_help = lost::RESTORE_EXAMPLES)]
     Restore {
         /// The log's lines; all others in it are passed over
         #[arg(value_name = "FILE")]
@@ -138,15 +129,15 @@ pub(crate) struct PolicyApplyArgs {
 }
 
 /// An open ledger, and whose decisions go into it.
-struct Desk {
-    ledger: Ledger,
+pub(crate) struct Desk {
+    pub(crate) ledger: Ledger,
     author: String,
     aws: Option<Aws>,
 }
 
 /// Opens the ledger. In DynamoDB the author is whom AWS names; beside a file, AWS is not asked, and the author
 /// is only whom the operating system names.
-async fn open(
+pub(crate) async fn open(
     args: &LedgerArgs,
     environment: &Environment,
     now: Timestamp,
@@ -175,13 +166,13 @@ async fn open(
 }
 
 impl Desk {
-    fn decide(&self) -> Decide {
+    pub(crate) fn decide(&self) -> Decide {
         Decide::new(self.ledger.clone(), self.author.clone())
     }
 }
 
 /// Says how a decision went.
-fn told(output: &mut Output, decided: Result<Decision, DecideError>) -> Result<Ended, Trouble> {
+pub(crate) fn told(output: &mut Output, decided: Result<Decision, DecideError>) -> Result<Ended, Trouble> {
     match decided {
         Ok(decision) => {
             let key = decision.key().map(|(key_id, user)| format!("{key_id} of {user}: "));
@@ -223,30 +214,6 @@ pub(crate) async fn halt_or_resume(
         Disabling::Resume => desk.decide().resume(&args.reason, now).await,
     };
     told(output, decided)
-}
-
-/// Goes by the ledger where it is now, after showing what it holds of people's decisions.
-pub(crate) async fn accept(
-    args: &ReasonArgs,
-    environment: Environment,
-    now: Timestamp,
-    output: &mut Output,
-) -> Result<Ended, Trouble> {
-    let desk = open(&args.ledger, &environment, now, output).await?;
-    let reader = LedgerReader::of(&desk.ledger);
-    let in_force = policy_in_force(&reader).await.map_err(|failure| failed(&failure))?;
-    let keys = reader.all_keys().await.map_err(|failure| failed(&failure))?;
-    output.line(&format!(
-        "keys        {}, {} of them closed",
-        keys.len(),
-        keys.iter().filter(|key| key.value.is_closed()).count()
-    ));
-    output.line(&format!(
-        "policy      {}",
-        in_force.hash.as_deref().unwrap_or("none: the built-in one, every account in observe")
-    ));
-    list(&desk, None, now, output).await?;
-    told(output, desk.decide().accept(&args.reason, now).await)
 }
 
 pub(crate) async fn approve(
@@ -298,16 +265,7 @@ pub(crate) async fn exempt(
             told(output, desk.decide().end_exemption(account, key_id, &reason.reason, now).await)
         }
         ExemptCommand::Restore { file, ledger } => {
-            let name = shown(&file.to_string_lossy(), 300);
-            let unusable = |problem: String| Trouble::Usage(format!("{name}: {problem}; nothing was done"));
-            let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
-            let found = latest_exemptions(&text).map_err(|broken| unusable(broken.to_string()))?;
-            if found.is_empty() {
-                let problem = "it has no line with \"keytide\":\"exemptions\"; expected the sweeper's log";
-                return Err(unusable(problem.to_owned()));
-            }
-            let desk = open(ledger, &environment, now, output).await?;
-            restore(&desk, found, now, output).await
+            lost::restore(file, ledger, environment, now, output).await
         }
         ExemptCommand::List { account, ledger } => {
             let desk = open(ledger, &environment, now, output).await?;
@@ -316,33 +274,7 @@ pub(crate) async fn exempt(
     }
 }
 
-async fn restore(desk: &Desk, found: Kept, now: Timestamp, output: &mut Output) -> Result<Ended, Trouble> {
-    let mut has_failed = false;
-    for (account, (at, exemptions)) in found {
-        output.line(&format!("{account}: as of {at}"));
-        for (key_id, was) in exemptions {
-            let key = shown(&key_id, 128);
-            let until = was.until.strftime("%Y-%m-%d");
-            if was.until <= now {
-                output.line(&format!("  {key}: its exemption ended on {until}"));
-                continue;
-            }
-            match desk.decide().restore_exemption(&account, &key_id, &was, now).await {
-                Ok(Some(_)) => output.line(&format!("  {key}: exempt until {until}")),
-                Ok(None) => output.line(&format!("  {key}: is exempt already, that long or longer")),
-                Err(error) => {
-                    has_failed = true;
-                    output
-                        .remark(&format!("keytide: {key} in {account}: {}", shown(&error.to_string(), 600)));
-                }
-            }
-        }
-    }
-    output.line("The next sweep tells the channel of each.");
-    Ok(if has_failed { Ended::SomeFailed } else { Ended::Done })
-}
-
-async fn list(
+pub(crate) async fn list(
     desk: &Desk,
     account: Option<&AccountId>,
     now: Timestamp,
@@ -414,17 +346,8 @@ pub(crate) async fn apply_policy(
     }
     let desk = open(ledger, &environment, now, output).await?;
     let comparison = compared(&desk, &policy, now, output).await?;
-    if !yes {
-        if !io::stdin().is_terminal() {
-            output.remark(
-                "keytide: refused: nobody is at a terminal to confirm it; with --yes it is put in force unasked",
-            );
-            return Ok(Ended::Refused);
-        }
-        if ask(output, "To put it in force, type yes: ")? != "yes" {
-            output.remark("keytide: refused: it was not confirmed; the policy in force is as it was");
-            return Ok(Ended::Refused);
-        }
+    if !confirmed(*yes, "To put it in force, type yes: ", "the policy in force is as it was", output)? {
+        return Ok(Ended::Refused);
     }
     told(output, desk.decide().apply_policy(&text, &policy, &comparison, now).await)
 }
@@ -466,6 +389,6 @@ fn print_comparison(output: &mut Output, comparison: &Comparison, policy: &Polic
     ));
 }
 
-fn failed(failure: &impl ToString) -> Trouble {
+pub(crate) fn failed(failure: &impl ToString) -> Trouble {
     Trouble::Failed(shown(&failure.to_string(), 600))
 }

@@ -21,7 +21,7 @@ use crate::{
     args::{
         ExplainFormat, LedgerArgs, LedgerChoice, LedgerCommand, ListArgs, ListFormat, ShowArgs, StatusChoice,
     },
-    decide,
+    lost,
     output::{Output, Style, counted, safe_json, shown, table},
     store::{self, IfMissing, Store},
 };
@@ -55,7 +55,7 @@ pub(crate) async fn run(
     match command {
         LedgerCommand::List(args) => list(args, now, output).await,
         LedgerCommand::Show(args) => show(args, now, output).await,
-        LedgerCommand::Accept(args) => decide::accept(args, environment, now, output).await,
+        LedgerCommand::Accept(args) => lost::accept(args, environment, now, output).await,
     }
 }
 

@@ -3,16 +3,20 @@
 //! Read in this order: [`args`] for what there is, [`explain`] for the shortest way through, [`ingest`] for
 //! the whole one, [`demo`] for a world to try it in. [`input`] and [`split`] turn whatever is given into
 //! events; [`store`] opens ledgers; [`policy`] reads policy files. [`sweep`] is what runs every day, [`decide`]
-//! what people decide over it. Everything is printed by [`output`].
+//! what people decide over it, [`lost`] what they do when the ledger is another one. Everything is printed by [`output`].
 
 mod args;
+mod confirm;
 mod decide;
 mod demo;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod explain;
 mod ingest;
 mod input;
 mod ledger;
+mod lost;
 mod man;
 mod output;
 mod policy;

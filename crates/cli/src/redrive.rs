@@ -1,23 +1,21 @@
 //! `keytide redrive`: the events that the watcher gave up, shown and sent back.
 
-use std::io::{self, IsTerminal as _};
-
 use clap::Args;
 use keytide_aws::{
     Failure,
-    queue::{DeadLetters, Given},
+    queue::{DeadLetters, Given, LOOKED_AT, NotSentBack},
 };
 use serde_json::Value;
 
 use crate::{
     Ended, Trouble,
     args::LedgerArgs,
+    confirm::confirmed,
     output::{Output, counted, shown, table},
     store,
-    sweep::ask,
 };
 
-/// So many are shown and sent back at once; more are for another time.
+/// So many are shown and sent back at once; more are for another time, and that is said.
 const MOST: usize = 1_000;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -29,7 +27,8 @@ It needs the policy PREFIX-redrive. While it asks, the events are hidden from ot
 back then waits on in PREFIX-events-dead, for fourteen days from the event's first day. Of PREFIX-accounts-dead nothing need \
 be sent back: the next run sweeps every account.
 
-Exits with 1 where an event could not be sent back: it waits on, and is named; with 3 where it was not confirmed.";
+Exits with 1 where an event could not be sent back: it is named, with where it is; where there may be more than the \
+1,000 that it takes at once; and where events are hidden by somebody else's look. With 3 where it was not confirmed.";
 
 /// Which installation's, and whether to ask.
 #[derive(Debug, Args)]
@@ -56,38 +55,52 @@ pub(crate) async fn run(args: &RedriveArgs, output: &mut Output) -> Result<Ended
     let dead = DeadLetters::open(&aws.config, &from, &to).await.map_err(failed)?;
     let given_up = dead.take(MOST).await.map_err(failed)?;
     if given_up.is_empty() {
-        output.line(&format!("Nothing waits in {from} (or somebody else is looking at it just now)."));
-        return Ok(Ended::Done);
+        return Ok(none_seen(dead.hidden().await.map_err(failed)?, &from, output));
     }
     let rows = given_up.iter().map(row).collect();
     output.line(&table(&["EVENT", "WHAT", "ACCOUNT", "WHEN", "RECEIVED"], rows, &[4]));
-    output.line(&format!("{} given up in {from}.", counted(given_up.len() as u64, "event")));
-    let confirmed = if args.yes {
-        true
-    } else if io::stdin().is_terminal() {
-        ask(output, &format!("To send them back to {to}, type yes: "))? == "yes"
+    let number = given_up.len();
+    let may_be_more = number >= MOST;
+    output.line(&if may_be_more {
+        format!("The first {number} events given up in {from}; more may wait: run it again after this.")
     } else {
-        output
-            .remark("keytide: nobody is at a terminal to confirm it; with --yes they are sent back unasked");
-        false
-    };
-    if !confirmed {
+        format!("{} given up in {from}.", counted(number as u64, "event"))
+    });
+    if !confirmed(args.yes, &format!("To send them back to {to}, type yes: "), "they wait on", output)? {
         dead.leave(&given_up).await;
-        output.remark("keytide: refused: it was not confirmed; they wait on");
         return Ok(Ended::Refused);
     }
-    let mut sent = 0_u64;
+    let (mut sent, mut is_whole) = (0_u64, !may_be_more);
     for one in &given_up {
-        match dead.send_back(one).await {
-            Ok(()) => sent += 1,
-            Err(failure) => {
-                let [event, ..] = words(one);
-                output.remark(&format!("keytide: {event} waits on: {}", shown(&failure.to_string(), 600)));
-            }
+        let done = dead.send_back(one).await;
+        sent += u64::from(matches!(done, Ok(()) | Err(NotSentBack::IsInBoth(_))));
+        if let Err(why) = done {
+            is_whole = false;
+            let [event, ..] = words(one);
+            output.remark(&format!("keytide: {event} {}", shown(&why.to_string(), 600)));
         }
     }
     output.line(&format!("{} sent back to {to}.", counted(sent, "event")));
-    Ok(if sent == given_up.len() as u64 { Ended::Done } else { Ended::SomeFailed })
+    if may_be_more {
+        output
+            .remark(&format!("keytide: these were the first {number}: run it again for what waits besides"));
+    }
+    Ok(if is_whole { Ended::Done } else { Ended::SomeFailed })
+}
+
+/// Nothing waits, or nothing that can be seen now.
+fn none_seen(hidden: u64, from: &str, output: &mut Output) -> Ended {
+    if hidden == 0 {
+        output.line(&format!("Nothing waits in {from}."));
+        return Ended::Done;
+    }
+    let minutes = LOOKED_AT.as_secs() / 60;
+    output.remark(&format!(
+        "keytide: about {} in {from} cannot be seen now, since somebody looked at them within the last {minutes} \
+         minutes: run it again after that",
+        counted(hidden, "event")
+    ));
+    Ended::SomeFailed
 }
 
 fn row(one: &Given) -> Vec<String> {

@@ -4,7 +4,7 @@
 //! writer. Only [`act`] opens what can write, and nothing leads there but `--apply`.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::Duration,
 };
 
@@ -34,6 +34,7 @@ use tokio::time::sleep;
 use crate::{
     Ended, Environment, Trouble,
     args::{LedgerArgs, LedgerChoice},
+    confirm::ask,
     ingest::{self, NoSlack, Posting},
     output::{Output, counted, shown},
     policy,
@@ -451,18 +452,6 @@ fn confirmed(args: &SweepArgs, aws: &Aws, output: &mut Output) -> Result<bool, T
     }
     let typed = ask(output, "To go on, type the id of the account that you are signed in to: ")?;
     Ok(typed == *account)
-}
-
-/// Asks a person at the terminal; what is typed, without spaces around it.
-pub(crate) fn ask(output: &mut Output, question: &str) -> Result<String, Trouble> {
-    // What was printed is to be seen before the question.
-    output.remark("");
-    let mut typed = String::new();
-    let asked = write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush());
-    asked.and_then(|()| io::stdin().lock().read_line(&mut typed)).map_err(|error| {
-        Trouble::Failed(format!("nothing could be asked at the terminal: {error}; nothing was done"))
-    })?;
-    Ok(typed.trim().to_owned())
 }
 
 /// Sweeps one account after another.

@@ -227,6 +227,30 @@ pub fn exemption(
     Ok(Exemption { reason, author: author.to_owned(), granted_at: now, until })
 }
 
+/// What an exemption out of the copy of a lost ledger is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutBack {
+    /// It holds until then, and the ledger has forgotten it.
+    Until(Timestamp),
+    /// It has ended, or was void.
+    Ended(Timestamp),
+    /// The ledger knows this grant, or a later one of that key: whatever became of it, taken back or not, is newer than
+    /// the copy.
+    Known,
+}
+
+/// Whether an exemption of a copy is to be put back; `known` is what the ledger holds of that key, ended or not.
+pub fn put_back(was: &Exemption, known: Option<&Exemption>, now: Timestamp) -> PutBack {
+    let ends = was.ends(now);
+    if known.is_some_and(|known| known.granted_at >= was.granted_at) {
+        PutBack::Known
+    } else if ends <= now {
+        PutBack::Ended(ends)
+    } else {
+        PutBack::Until(ends)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,5 +277,33 @@ mod tests {
         assert_eq!(until("2026-05-04T09:00:01Z").unwrap().granted_at, now);
         assert!(until("2026-10-31T09:00:00Z").is_ok(), "180 days to the second");
         assert!(matches!(until("2026-10-31T09:00:01Z"), Err(NotAllowed::TooLong { .. })));
+    }
+
+    #[test]
+    fn what_a_copy_holds_is_put_back_only_where_the_ledger_has_forgotten_it() {
+        let now = at("2026-06-02T18:00:00Z");
+        let granted = |granted_at: &str, until: &str| Exemption {
+            reason: "the vendor rotates".to_owned(),
+            author: "somebody".to_owned(),
+            granted_at: at(granted_at),
+            until: at(until),
+        };
+        let was = granted("2026-05-01T00:00:00Z", "2026-07-01T00:00:00Z");
+        assert_eq!(put_back(&was, None, now), PutBack::Until(was.until));
+        // Exempted by the morning's sweep, and taken back at noon: what is left of it is the same grant, ended.
+        let taken_back = Exemption { until: at("2026-06-02T12:00:00Z"), ..was.clone() };
+        assert_eq!(put_back(&was, Some(&taken_back), now), PutBack::Known);
+        let anew = granted("2026-06-01T00:00:00Z", "2026-06-10T00:00:00Z");
+        assert_eq!(put_back(&was, Some(&anew), now), PutBack::Known, "and not lengthened");
+        // Of an older table only an earlier grant is known, which says nothing about this one.
+        let earlier = granted("2026-02-01T00:00:00Z", "2026-08-01T00:00:00Z");
+        assert_eq!(put_back(&was, Some(&earlier), now), PutBack::Until(was.until));
+        // It ends as exemptions end, whatever it says.
+        let long = granted("2026-01-01T00:00:00Z", "2030-01-01T00:00:00Z");
+        assert_eq!(put_back(&long, None, now), PutBack::Until(at("2026-06-30T00:00:00Z")));
+        let over = granted("2025-11-01T00:00:00Z", "2030-01-01T00:00:00Z");
+        assert_eq!(put_back(&over, None, now), PutBack::Ended(at("2026-04-30T00:00:00Z")));
+        let ahead = granted("2026-06-03T00:00:00Z", "2026-07-01T00:00:00Z");
+        assert_eq!(put_back(&ahead, None, now), PutBack::Ended(Timestamp::MIN));
     }
 }

@@ -18,6 +18,7 @@ pub(crate) const OPERATIONS: &[&str] = &[
     "DeleteMessage",
     "ChangeMessageVisibility",
     "GetQueueUrl",
+    "GetQueueAttributes",
 ];
 
 /// One call takes so many messages (SQS's API reference, `SendMessageBatch`).
@@ -139,6 +140,7 @@ pub(crate) async fn serve(aws: &LocalAws, operation: &'static str, caller: &Call
         "SendMessage" => send(aws, &request),
         "SendMessageBatch" => send_batch(aws, &request),
         "ReceiveMessage" => receive(aws, &request).await,
+        "GetQueueAttributes" => attributes(aws, &request),
         "DeleteMessage" => with_receipt(aws, &request, |queue, position, _| {
             queue.messages.remove(position);
         }),
@@ -259,6 +261,21 @@ fn receive_visible(aws: &LocalAws, request: &Request) -> Option<Vec<serde_json::
         })
     });
     Some(received.collect())
+}
+
+/// How many messages there are: the numbers alone, and of them both, whichever was asked for.
+fn attributes(aws: &LocalAws, request: &Request) -> Answer {
+    let now = aws.now();
+    let world = aws.world();
+    let Some(queue) = world.queues.get(&request.queue_url) else {
+        return no_such_queue();
+    };
+    let hidden = queue.messages.iter().filter(|message| message.visible_from > now).count();
+    let attributes = serde_json::json!({
+        "ApproximateNumberOfMessages": (queue.messages.len() - hidden).to_string(),
+        "ApproximateNumberOfMessagesNotVisible": hidden.to_string(),
+    });
+    Answer::json(JSON_1_0, serde_json::json!({ "Attributes": attributes }).to_string())
 }
 
 /// Does something to the message that a receipt is of.

@@ -77,7 +77,7 @@ impl<P: Post + 'static> Handler<P> {
     async fn begin(&self, invocation: &Invocation) -> Result<Value, Failed> {
         let begun = Box::pin(self.runs.begin(invocation)).await;
         observe::log_begin(&begun);
-        metrics::write(&observe::begin_copies(&begun));
+        observe::keep(&observe::begin_copies(&begun));
         metrics::write(&observe::begin_metrics(&begun, invocation.now()));
         match begun {
             Err(error) => Err(Failed::Run(error.to_string())),
@@ -104,7 +104,7 @@ impl<P: Post + 'static> Handler<P> {
                 failures.push(json!({"itemIdentifier": record.id}));
             }
             report.log(record);
-            metrics::write(&report.copies());
+            observe::keep(&report.copies());
             metrics::write(&report.metrics(invocation.now()));
         }
         json!({"batchItemFailures": failures})

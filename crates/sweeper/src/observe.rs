@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keytide_app::copy::Copy;
+use keytide_app::copy::{LONGEST_LINE_BYTES, lines_of};
 use keytide_app::run::{Again, BeginError, Begun, DigestEnd, Done, End, Outcome};
-use keytide_function::metrics::document;
+use keytide_function::metrics::{self, document};
 use serde_json::json;
 
 use crate::records::Record;
@@ -157,9 +157,7 @@ impl Report {
 
     /// What is kept of people's decisions outside the ledger, a line each. It stands in the log whatever its level.
     pub(crate) fn copies(&self) -> Vec<String> {
-        let of_account = self.outcome().and_then(Outcome::copy);
-        let of_all = self.end().and_then(|end| end.copy.as_deref());
-        of_account.iter().chain(of_all).filter_map(Copy::line).collect()
+        lines_of(self.outcome(), self.end())
     }
 
     /// The numbers, a line for each document.
@@ -262,9 +260,27 @@ pub(crate) fn log_begin(begun: &Result<Begun, BeginError>) {
 /// What a `begin` that ended a run keeps of people's decisions outside the ledger.
 pub(crate) fn begin_copies(begun: &Result<Begun, BeginError>) -> Vec<String> {
     match begun {
-        Ok(Begun::Ended { end, .. }) => end.copy.iter().filter_map(|copy| copy.line()).collect(),
+        Ok(Begun::Ended { end, .. }) => lines_of(None, Some(end)),
         _ => Vec::new(),
     }
+}
+
+/// Writes what is kept of people's decisions. A line that the log cuts is no copy, and nobody would know of it before
+/// the day when it is needed: so that is an error now.
+pub(crate) fn keep(copies: &[String]) {
+    metrics::write(copies);
+    for bytes in too_long(copies) {
+        tracing::error!(
+            bytes,
+            most = LONGEST_LINE_BYTES,
+            "a copy of decisions is too long for the log, which cuts it"
+        );
+    }
+}
+
+/// The lengths of the lines that the log cuts: of exemptions there are none, a policy may be one.
+fn too_long(copies: &[String]) -> impl Iterator<Item = usize> {
+    copies.iter().map(String::len).filter(|bytes| *bytes > LONGEST_LINE_BYTES)
 }
 
 /// The numbers of a `begin`.
@@ -290,6 +306,8 @@ pub(crate) fn begin_metrics(begun: &Result<Begun, BeginError>, at: Timestamp) ->
 
 #[cfg(test)]
 mod tests {
+    use keytide_app::copy::Copy;
+    use keytide_aws::ledger::PolicyInForce;
     use serde_json::{Map, Value};
 
     use super::*;
@@ -361,6 +379,20 @@ mod tests {
         let named =
             ["DisablesHeld", "DisablesOverCap", "DisablesHalted", "KeysUnheard"].map(|name| &found[name]);
         assert_eq!(named, [5, 3, 2, 4]);
+    }
+
+    #[test]
+    fn a_policy_that_the_log_would_cut_is_told_of() {
+        let lines = |text: String| {
+            let policy =
+                Some(PolicyInForce { text, hash: "0a".to_owned(), author: "vera".to_owned(), at: at() });
+            let mut end = end(DigestEnd::Posted);
+            end.copy = Some(Box::new(Copy::InForce { at: at(), policy, halt: None }));
+            begin_copies(&Ok(Begun::Ended { date: "2026-06-02".parse().unwrap(), end }))
+        };
+        assert_eq!(too_long(&lines("# short\n".repeat(10_000))).count(), 0);
+        let found: Vec<usize> = too_long(&lines("# \"long\"\n".repeat(25_000))).collect();
+        assert!(found.len() == 1 && found[0] > 256 * 1024, "{found:?}");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Installation {
         let prod = keytide.prod.clone();
         keytide.enter(&prod).await;
         keytide.enforce(&prod).await;
-        keytide.keytide(&["ledger", "accept", "--reason", "first installation"]);
+        keytide.keytide(&["ledger", "accept", "--reason", "first installation", "--yes"]);
         keytide
     }
 

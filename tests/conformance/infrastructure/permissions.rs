@@ -165,12 +165,13 @@ fn members_roles_are_granted_what_the_adapters_call() {
 }
 
 /// What the SDK's clients are asked for in our adapters, by the method, and the actions that allow it.
-const CLIENT_CALLS: [(&str, &[&str]); 16] = [
+const CLIENT_CALLS: [(&str, &[&str]); 17] = [
     ("batch_get_item", &["dynamodb:BatchGetItem"]),
     ("change_message_visibility", &["sqs:ChangeMessageVisibility"]),
     ("delete_item", &["dynamodb:DeleteItem"]),
     ("delete_message", &["sqs:DeleteMessage"]),
     ("describe_table", &["dynamodb:DescribeTable"]),
+    ("get_queue_attributes", &["sqs:GetQueueAttributes"]),
     ("get_queue_url", &["sqs:GetQueueUrl"]),
     ("get_secret_value", &["secretsmanager:GetSecretValue"]),
     ("list_accounts", &["organizations:ListAccounts"]),
@@ -185,13 +186,8 @@ const CLIENT_CALLS: [(&str, &[&str]); 16] = [
 ];
 /// What Lambda and the schedule call by these roles, and not our code; and the assuming of roles, which is no client's
 /// of ours but the SDK's.
-const NOT_OUR_CLIENTS: [&str; 5] = [
-    "lambda:InvokeFunction",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "sqs:GetQueueAttributes",
-    "sts:AssumeRole",
-];
+const NOT_OUR_CLIENTS: [&str; 4] =
+    ["lambda:InvokeFunction", "logs:CreateLogStream", "logs:PutLogEvents", "sts:AssumeRole"];
 
 #[test]
 fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
@@ -264,6 +260,142 @@ fn the_doctor_may_look_at_what_it_asks_for_and_nothing_else() {
         ["Get", "List", "Describe"].iter().any(|reading| verb.starts_with(reading))
     };
     assert!(granted.iter().all(reads), "{granted:?}");
+}
+
+/// People's policies, and the partitions of the ledger that each writes and deletes in; but `look`, which reads, and
+/// `redrive`, which has nothing to do with the ledger.
+const DECIDERS: [(&str, &str, &[&str], &[&str]); 5] = [
+    ("halt", "HaltPolicy", &["HALT", "ORGANIZATION"], &["HALT"]),
+    ("approve", "ApprovePolicy", &["APPROVAL#111122223333", "DECISION#111122223333"], &[]),
+    (
+        "exempt",
+        "ExemptPolicy",
+        &["EXEMPTION#111122223333", "DECISION#111122223333#AKIATIDEWATERALICE01"],
+        &[],
+    ),
+    ("accept", "AcceptPolicy", &["ACCEPTED", "ORGANIZATION"], &[]),
+    ("policy", "PolicyPolicy", &["POLICY", "ORGANIZATION"], &[]),
+];
+
+/// A question about a person with these policies and no others, given the ledger's partition.
+fn by_person(security: &Deployed, policies: &[&str], partition: &str, about: &Value) -> Value {
+    let documents: Vec<Value> =
+        policies.iter().map(|id| security.properties(id)["PolicyDocument"].clone()).collect();
+    let mut question = json!({
+        "principal": format!("arn:aws:sts::{SECURITY}:assumed-role/on-call/vera"),
+        "account": SECURITY,
+        "policies": documents,
+        "context": {"dynamodb:LeadingKeys": [partition]},
+    });
+    question.as_object_mut().unwrap().extend(about.as_object().unwrap().clone());
+    question
+}
+
+/// What the stories saw each of a person's rights call, by the real program: `tests/e2e/rights.rs`. A transaction of a
+/// decision is as many rights as it has kinds of writes, which `crates/aws/src/ledger/decide.rs` tells.
+fn calls_of(right: &str) -> BTreeSet<String> {
+    let text: String = file("tests/e2e/rights.rs").split_whitespace().collect();
+    let of_right = text.split(&format!("(\"{right}\",&[")).nth(1).unwrap().split(']').next().unwrap();
+    let called: BTreeSet<String> = of_right.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(!called.is_empty(), "{right}");
+    let decides = file("crates/aws/src/ledger/decide.rs");
+    for kind in [".update(", ".condition_check("] {
+        assert!(!decides.contains(kind), "{kind}");
+    }
+    let lifts = ["Delete::builder()", "Change::Resume => writes.push(self.halt_delete"];
+    assert!(lifts.iter().all(|once| decides.matches(once).count() == 1), "only the halt's end deletes");
+    let mut actions = BTreeSet::new();
+    for call in called {
+        if call != "dynamodb:TransactWriteItems" {
+            actions.insert(call);
+            continue;
+        }
+        actions.insert("dynamodb:PutItem".to_owned());
+        if right == "halt" {
+            actions.insert("dynamodb:DeleteItem".to_owned());
+        }
+    }
+    actions
+}
+
+/// People's policies, each with a partition that its conditions ask for.
+fn peoples_policies() -> Vec<(&'static str, &'static str, &'static str)> {
+    let deciders = DECIDERS.iter().map(|(right, policy, writes, _)| (*right, *policy, writes[0]));
+    deciders.chain([("look", "LookPolicy", "HALT"), ("redrive", "RedrivePolicy", "HALT")]).collect()
+}
+
+#[test]
+fn each_of_peoples_policies_alone_gives_what_its_commands_call_and_nothing_else() {
+    let security = security();
+    let policies = peoples_policies();
+    let mut known: BTreeSet<&str> = policies.iter().map(|(_, policy, _)| *policy).collect();
+    known.insert("DoctorPolicy");
+    assert_eq!(security.ids("AWS::IAM::ManagedPolicy").into_iter().collect::<BTreeSet<_>>(), known);
+    let questions: Vec<(String, Value)> = policies
+        .iter()
+        .map(|(right, policy, partition)| {
+            let document = security.properties(policy)["PolicyDocument"].clone();
+            let about = json!({"resources": resources(&[document])});
+            ((*right).to_owned(), by_person(&security, &[policy], partition, &about))
+        })
+        .collect();
+    let looked = calls_of("look");
+    for ((right, _, _), answer) in policies.iter().zip(permissions(&questions)) {
+        let allowed: BTreeSet<String> =
+            answer.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()).collect();
+        let called = calls_of(right);
+        // Of what a decision's commands call, `look` gives what they read.
+        let own =
+            called.iter().filter(|action| ["look", "redrive"].contains(right) || !looked.contains(*action));
+        let mut own: BTreeSet<String> = own.cloned().collect();
+        own.insert(EVERYBODY_MAY.to_owned());
+        assert_eq!(allowed, own, "{right}");
+    }
+}
+
+#[test]
+fn each_of_peoples_policies_reaches_what_it_is_for_and_no_further() {
+    let security = security();
+    let (table, reader) = (security.arn("Ledger"), format!("arn:aws:iam::{PROD}:role/keytide-reader"));
+    let index = format!("{table}/index/by-account");
+    let (dead, events) = (security.arn("EventsDead"), security.arn("Events"));
+    let mut asked: Vec<(String, Value, bool)> = Vec::new();
+    let mut ask = |policies: &[&str], action: &str, resource: &str, partition: &str, is_allowed: bool| {
+        let about = json!({"action": action, "resource": resource});
+        let name = format!("{policies:?}: {action} on {resource} in {partition}");
+        asked.push((name, by_person(&security, policies, partition, &about), is_allowed));
+    };
+    for (right, policy, writes, deletes) in DECIDERS {
+        for partition in writes.iter().chain(&["KEY#111122223333#AKIATIDEWATERALICE01", "SWEEP#111122223333"])
+        {
+            ask(&[policy], "dynamodb:PutItem", &table, partition, writes.contains(partition));
+            ask(&[policy], "dynamodb:DeleteItem", &table, partition, deletes.contains(partition));
+        }
+        // With `look` beside it, all that its commands call.
+        for action in calls_of(right) {
+            let resource = if action == "sts:AssumeRole" { &reader } else { &table };
+            ask(&["LookPolicy", policy], &action, resource, writes[0], true);
+        }
+    }
+    for action in calls_of("look") {
+        let is_role = action == "sts:AssumeRole";
+        ask(&["LookPolicy"], &action, if is_role { &reader } else { &table }, "HALT", true);
+        if !is_role && action != "dynamodb:DescribeTable" {
+            ask(&["LookPolicy"], &action, &index, "HALT", true);
+        }
+    }
+    ask(&["LookPolicy"], "sts:AssumeRole", &reader.replace("reader", "disabler"), "HALT", false);
+    for action in calls_of("redrive") {
+        let is_address = action == "sqs:GetQueueUrl";
+        let is_sent = action == "sqs:SendMessage";
+        ask(&["RedrivePolicy"], &action, &events, "HALT", is_sent || is_address);
+        ask(&["RedrivePolicy"], &action, &dead, "HALT", !is_sent);
+    }
+    let questions: Vec<(String, Value)> =
+        asked.iter().map(|(name, question, _)| (name.clone(), question.clone())).collect();
+    for ((name, _, is_allowed), answer) in asked.iter().zip(permissions(&questions)) {
+        assert_eq!(answer == "Allowed", *is_allowed, "{name}: {answer}");
+    }
 }
 
 #[test]

@@ -5,10 +5,15 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use keytide_app::copy::Copy;
+use keytide_aws::ledger::{Halt, PolicyInForce};
+use serde_json::{Value, json};
+
 use super::{
     file,
     template::{Deployed, security},
 };
+use crate::counterparts::problems_by_aws_cli;
 
 /// The headings of this level under a heading of the level above.
 fn sections<'a>(runbook: &'a str, chapter: &str) -> Vec<&'a str> {
@@ -64,6 +69,95 @@ fn every_line_is_one_that_the_log_has(runbook: &str) {
     for line in lines {
         assert!(code.contains(&format!("\"{line}\"")), "no function logs {line:?}");
     }
+}
+
+/// The command lines in the indented blocks, each whole.
+fn command_lines(runbook: &str) -> Vec<String> {
+    let blocks: Vec<&str> = runbook.lines().filter(|line| line.starts_with("    ")).collect();
+    let lines = blocks.join("\n").replace("\\\n", " ");
+    lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn every_aws_command_of_the_runbook_is_one_that_there_is() {
+    let named = |line: String| (line.clone(), json!(line));
+    let lines = command_lines(&file("infra/RUNBOOK.md")).into_iter();
+    let lines: Vec<(String, Value)> = lines.filter(|line| line.starts_with("aws ")).map(named).collect();
+    assert!(lines.len() >= 25, "{}", lines.len());
+    assert_eq!(problems_by_aws_cli(&lines), [""; 0]);
+    let wrong = [
+        "aws dynamodb restore-table --target-table-name keytide-ledger --backup-arn …",
+        "aws dynamodb wait table-restored --table-name keytide-ledger",
+        "aws cloudformation create-stack-instances --stack-set-name … --accounts-of … --regions us-east-1",
+        "aws lambda invoke --function keytide-sweeper /dev/stdout",
+        "aws logs tail /aws/lambda/keytide-watcher --last 3h",
+    ];
+    let wrong: Vec<(String, Value)> = wrong.map(str::to_owned).into_iter().map(named).collect();
+    let found = problems_by_aws_cli(&wrong);
+    for (line, _) in &wrong {
+        assert!(found.iter().any(|problem| problem.starts_with(line.as_str())), "{line}: {found:?}");
+    }
+}
+
+/// What the runbook has the log and jq look for stands in the lines that a sweep writes.
+#[test]
+fn what_the_runbook_looks_for_stands_in_the_copies_lines() {
+    let at = "2026-06-02T06:10:00Z".parse().unwrap();
+    let policy = PolicyInForce {
+        text: "[modes]\nenforce = [\"111122223333\"]\n".to_owned(),
+        hash: "0a".to_owned(),
+        author: "vera".to_owned(),
+        at,
+    };
+    let halt = Halt { reason: "an incident".to_owned(), author: "vera".to_owned(), at };
+    let in_force = Copy::InForce { at, policy: Some(policy.clone()), halt: Some(halt) };
+    let exemptions = Copy::of_exemptions(&"111122223333".parse().unwrap(), at, &[].into());
+    let lines = command_lines(&file("infra/RUNBOOK.md"));
+    for (copy, jq) in
+        [(&in_force, "'[.[] | fromjson] | max_by(.at) | .policy.text'"), (&exemptions[0], "'.[]'")]
+    {
+        let written: Value = serde_json::from_str(&copy.line().unwrap()).unwrap();
+        let filter = format!("'{{ $.keytide = {} }}'", written["keytide"]);
+        let line = lines.iter().find(|line| line.contains(&filter)).unwrap_or_else(|| panic!("no {filter}"));
+        // Of pages of text, `--query` would see each by itself, and `jq` no list.
+        for words in ["--start-time …", "--output json", "--query 'events[].message'", &format!("jq -r {jq}")]
+        {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+        assert!(written["at"].is_string(), "{written}");
+    }
+    let written: Value = serde_json::from_str(&in_force.line().unwrap()).unwrap();
+    assert_eq!(written["policy"]["text"], json!(policy.text));
+    assert_eq!(written["halt"]["reason"], "an incident");
+    // The help of the command says the same as the runbook.
+    let help = file("crates/cli/src/lost.rs");
+    assert!(help.contains("--output json --query 'events[].message' | jq -r '.[]' > "));
+    // What the stack would have made of the table, and what a restored one lacks.
+    let definition: Value = serde_json::from_str(&file("infra/ledger-table.json")).unwrap();
+    let expiry = definition["TimeToLiveSpecification"]["AttributeName"].as_str().unwrap();
+    let table = security().properties("Ledger");
+    for (key, words) in [
+        (&table["TimeToLiveSpecification"]["Enabled"], format!("Enabled=true,AttributeName={expiry}")),
+        (
+            &table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"],
+            format!(
+                "PointInTimeRecoveryEnabled=true,RecoveryPeriodInDays={}",
+                table["PointInTimeRecoverySpecification"]["RecoveryPeriodInDays"]
+            ),
+        ),
+        (&table["DeletionProtectionEnabled"], "--deletion-protection-enabled".to_owned()),
+        (&table["SSESpecification"]["SSEEnabled"], "--sse-specification Enabled=true,SSEType=KMS".to_owned()),
+    ] {
+        assert_eq!(*key, json!(true), "{words}");
+        assert!(lines.iter().any(|line| line.contains(&words)), "{words}");
+    }
+    // The item that is taken out of a table that was left.
+    let accepted = file("crates/aws/src/ledger/accept.rs");
+    assert!(
+        accepted.contains("const ACCEPTED: &str = \"ACCEPTED\";")
+            && accepted.contains("document(ACCEPTED, ACCEPTED)")
+    );
+    assert!(lines.iter().any(|line| line.contains(r#"{"pk": {"S": "ACCEPTED"}, "sk": {"S": "ACCEPTED"}}"#)));
 }
 
 fn is_kept(runbook: &str, deployed: &Deployed) {

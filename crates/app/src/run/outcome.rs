@@ -103,9 +103,9 @@ pub struct Outcome {
 
 impl Outcome {
     /// What is kept of it outside the ledger.
-    pub fn copy(&self) -> Option<Copy> {
-        let (account, at) = (self.account.clone(), self.at);
-        self.exemptions.clone().map(|exemptions| Copy::Exemptions { account, at, exemptions })
+    pub fn copies(&self) -> Vec<Copy> {
+        let copies = |exemptions| Copy::of_exemptions(&self.account, self.at, exemptions);
+        self.exemptions.as_ref().map(copies).unwrap_or_default()
     }
 
     /// Of an account that could not be looked at.

@@ -27,6 +27,15 @@ pub struct Accepted {
     pub at: Timestamp,
 }
 
+/// The table that the ledger is in, as DynamoDB knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableMade {
+    /// Its id, which no other table ever has.
+    pub id: String,
+    /// When it was made, or restored.
+    pub at: Option<Timestamp>,
+}
+
 /// Whether the ledger is gone by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acceptance {
@@ -37,20 +46,26 @@ pub struct Acceptance {
 }
 
 impl Ledger {
-    /// DynamoDB's own id of this table.
-    pub async fn table_id(&self) -> Result<String, Failure> {
+    /// What DynamoDB says of this table.
+    pub async fn table_made(&self) -> Result<TableMade, Failure> {
         let asked = self.client.describe_table().table_name(&self.table).send().await;
         let answer = asked.map_err(|error| self.failure("DescribeTable", &error))?;
         // AWS always gives the id; what only imitates it may not, and a table that is made anew is made later, too.
-        let known_by = answer.table.and_then(|table| {
-            let made = table.creation_date_time;
-            let made = made.map(|made| format!("made-at-{}.{:09}", made.secs(), made.subsec_nanos()));
-            table.table_id.or(made)
+        let made = answer.table.and_then(|table| {
+            let at = table.creation_date_time;
+            let by_time = at.map(|made| format!("made-at-{}.{:09}", made.secs(), made.subsec_nanos()));
+            let at = at.and_then(|made| Timestamp::from_second(made.secs()).ok());
+            table.table_id.or(by_time).map(|id| TableMade { id, at })
         });
-        known_by.ok_or_else(|| {
+        made.ok_or_else(|| {
             let cause = "the answer has neither TableId nor CreationDateTime, by which a table is known";
             Failure::operators(format!("dynamodb:DescribeTable of {}", self.table), cause)
         })
+    }
+
+    /// DynamoDB's own id of this table.
+    pub async fn table_id(&self) -> Result<String, Failure> {
+        Ok(self.table_made().await?.id)
     }
 
     /// The latest acceptance, whatever table it was of, read consistently.

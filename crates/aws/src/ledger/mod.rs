@@ -30,7 +30,7 @@ use keytide_core::{
 
 use self::items::{Item, UNREAD, decode_delivery, decode_fact, decode_key};
 pub use self::{
-    accept::{Acceptance, Accepted},
+    accept::{Acceptance, Accepted, TableMade},
     control::{AccountRecord, Approval, DisablesOf, Halt, Lease, LedgerReader, PolicyInForce, Run},
     decide::Change,
     items::Place,
