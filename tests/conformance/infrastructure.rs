@@ -5,7 +5,7 @@
 mod judges;
 mod permissions;
 mod runbook;
-mod template;
+pub(crate) mod template;
 mod ties;
 mod trust;
 

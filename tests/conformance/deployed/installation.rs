@@ -12,6 +12,8 @@ use crate::counterparts::{EmulateSlack, MiniStack, start_emulate_slack, template
 /// The security account, which is the management account of this organization as well.
 pub(super) const SECURITY: &str = "999988887777";
 pub(super) const EXTERNAL_ID: &str = "tidewater-7";
+/// Whose people may look into the accounts.
+pub(super) const OPERATOR: &str = "arn:aws:iam::999988887777:role/on-call";
 /// When every story begins: between the day's two schedules and those of the next.
 pub(super) const BEGIN: &str = "2026-06-02T09:30:00Z";
 /// What the digest says of a run that missed none of the two accounts.
@@ -124,6 +126,7 @@ impl Installation {
             "OrganizationId": self.organization,
             "ExternalId": EXTERNAL_ID,
             "Disabler": disabler,
+            "Operators": OPERATOR,
         });
         let template = self.member_template.clone();
         self.deploy(account, "keytide-member", &template, &parameters).await;
@@ -168,6 +171,24 @@ impl Installation {
         let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
         assert!(output.status.success(), "keytide {arguments:?}: {said}");
         said
+    }
+
+    /// The command line with a session of somebody's, whatever it ends with.
+    pub(super) fn keytide_as(&self, session: &Value, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(&programs().cli);
+        command.args(arguments).args(["--ledger", "dynamodb:keytide-ledger"]);
+        command.envs(self.aws.environment(SECURITY));
+        for (variable, name) in [
+            ("AWS_ACCESS_KEY_ID", "AccessKeyId"),
+            ("AWS_SECRET_ACCESS_KEY", "SecretAccessKey"),
+            ("AWS_SESSION_TOKEN", "SessionToken"),
+        ] {
+            command.env(variable, text(&session[name]));
+        }
+        command.env("KEYTIDE_SLACK_URL", format!("{}/api/", self.slack.url));
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        (output.status.code(), if said[0].is_empty() { said[1].clone() } else { said[0].clone() })
     }
 
     /// An IAM user, whose Slack id is that of the person of this name if there is one, with an access key.

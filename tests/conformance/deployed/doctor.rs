@@ -1,0 +1,51 @@
+//! `keytide doctor` of an installation that was deployed by the templates, by somebody who has `keytide-doctor` and
+//! `keytide-look` and nothing else, with IAM enforced in both accounts.
+
+use serde_json::{Value, json};
+
+use super::installation::{EXTERNAL_ID, Installation, OPERATOR, SECURITY};
+
+/// What it says of MiniStack that it would not say of AWS, or that is so until the first day has passed; and why.
+const EXPECTED: [(&str, &str); 0] = [];
+
+/// Somebody of those on call, with the doctor's rights.
+fn on_call(keytide: &mut Installation) -> Value {
+    let role = OPERATOR.rsplit('/').next().unwrap();
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+        "Principal": {"AWS": format!("arn:aws:iam::{SECURITY}:root")}, "Action": "sts:AssumeRole"}]});
+    keytide.call(
+        SECURITY,
+        "iam",
+        "create_role",
+        json!({"RoleName": role, "AssumeRolePolicyDocument": trust.to_string()}),
+    );
+    for policy in ["keytide-doctor", "keytide-look"] {
+        let arn = format!("arn:aws:iam::{SECURITY}:policy/{policy}");
+        keytide.call(SECURITY, "iam", "attach_role_policy", json!({"RoleName": role, "PolicyArn": arn}));
+    }
+    let begun = json!({"RoleArn": OPERATOR, "RoleSessionName": "vera"});
+    keytide.call(SECURITY, "sts", "assume_role", begun)["Credentials"].take()
+}
+
+fn findings(keytide: &Installation, session: &Value, external_id: &str) -> Vec<(String, String)> {
+    let channel = keytide.slack.channels["access-keys"].clone();
+    let arguments = ["doctor", "--external-id", external_id, "--channel", &channel, "--format", "json"];
+    let (_, said) = keytide.keytide_as(session, &arguments);
+    let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(said["accounts"], 2, "{said:#}");
+    let findings = said["findings"].as_array().unwrap().iter();
+    findings
+        .map(|finding| {
+            let account = finding["account"].as_str().unwrap_or("installation").to_owned();
+            (account, finding["what"].as_str().unwrap().to_owned())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_doctor_is_content_with_what_the_templates_deploy() {
+    let mut keytide = Installation::new().await;
+    let session = on_call(&mut keytide);
+    let found = findings(&keytide, &session, EXTERNAL_ID);
+    panic!("{found:#?}");
+}
