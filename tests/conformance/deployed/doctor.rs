@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::installation::{EXTERNAL_ID, Installation, OPERATOR, SECURITY};
+use super::installation::{EXTERNAL_ID, Installation, OPERATOR, SECURITY, bus_statement};
 
 /// What it says of MiniStack that it would not say of AWS, or that is so until the first day has passed; and why.
 const EXPECTED: [(&str, &str); 0] = [];
@@ -42,10 +42,26 @@ fn findings(keytide: &Installation, session: &Value, external_id: &str) -> Vec<(
         .collect()
 }
 
+/// What the templates do not make: a trail, and the bus's policy, which MiniStack's CloudFormation does not know.
+fn besides(keytide: &mut Installation) {
+    let policy = json!({"Version": "2012-10-17", "Statement": [bus_statement(&keytide.organization)]});
+    keytide.call(
+        SECURITY,
+        "events",
+        "put_permission",
+        json!({"EventBusName": "keytide", "Policy": policy.to_string()}),
+    );
+    let trail = json!({"Name": "all", "S3BucketName": "tidewater-artifacts", "IsMultiRegionTrail": true,
+        "IsOrganizationTrail": true, "IncludeGlobalServiceEvents": true});
+    keytide.call(SECURITY, "cloudtrail", "create_trail", trail);
+    keytide.call(SECURITY, "cloudtrail", "start_logging", json!({"Name": "all"}));
+}
+
 #[tokio::test]
 async fn the_doctor_is_content_with_what_the_templates_deploy() {
     let mut keytide = Installation::new().await;
     let session = on_call(&mut keytide);
+    besides(&mut keytide);
     let found = findings(&keytide, &session, EXTERNAL_ID);
     panic!("{found:#?}");
 }

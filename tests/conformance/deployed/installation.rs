@@ -39,7 +39,7 @@ pub(super) struct Installation {
     pub(super) slack: EmulateSlack,
     /// The organization's other account.
     pub(super) prod: String,
-    organization: String,
+    pub(super) organization: String,
     member_template: Value,
 }
 
@@ -375,6 +375,21 @@ fn templates() -> [Value; 2] {
         templates
     });
     templates.clone()
+}
+
+/// The bus's policy's one statement, as the template has it for this organization.
+pub(super) fn bus_statement(organization: &str) -> Value {
+    let text = include_str!("../../../infra/security-account.yaml").to_owned();
+    let template = templates_in_long_form(&[("security-account.yaml".to_owned(), json!(text))]).remove(0);
+    let statement = &template["Resources"]["EventBusPolicy"]["Properties"]["Statement"];
+    let mut statement = statement.clone();
+    statement["Sid"] = json!("forwarders-of-the-organization");
+    statement["Resource"] = json!(format!("arn:aws:events:us-east-1:{SECURITY}:event-bus/keytide"));
+    statement["Condition"]["StringEquals"]["aws:PrincipalOrgID"] = json!(organization);
+    let forwarder = &mut statement["Condition"]["ArnLike"]["aws:PrincipalArn"];
+    let named = forwarder["Fn::Sub"].as_str().unwrap();
+    *forwarder = json!(named.replace("${AWS::Partition}", "aws").replace("${Prefix}", "keytide"));
+    statement
 }
 
 fn creation() -> Value {
