@@ -240,7 +240,8 @@ fn undelivered_is(
 #[cfg(test)]
 mod tests {
     use keytide_core::{
-        key::{Sighting, Status, sight},
+        cloudtrail::Status,
+        key::{Sighting, sight},
         owner::{Owner, OwnerTags},
     };
     use serde_json::json;
