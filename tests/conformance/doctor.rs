@@ -40,9 +40,9 @@ async fn the_doctor_finds_each_defect_that_is_sown() {
     installed.finds("is stopped", &[]).await;
     cloudtrail.start_logging().name("all").send().await.unwrap();
 
-    installed.decide().halt("a bad feeling", Installed::now()).await.unwrap();
+    installed.decide().halt("somebody changed the policy by mistake", Installed::now()).await.unwrap();
     installed.finds("halted by arn:aws:iam::123456789012:user/vera since", &[]).await;
-    installed.decide().resume("it passed", Installed::now()).await.unwrap();
+    installed.decide().resume("the former policy is in force again", Installed::now()).await.unwrap();
 
     // What may not be looked at is said as such, and is never well.
     let denied = [("AWS_ENDPOINT_URL_SCHEDULER", installed.slack.as_str())];

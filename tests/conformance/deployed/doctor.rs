@@ -5,9 +5,6 @@ use serde_json::{Value, json};
 
 use super::installation::{EXTERNAL_ID, Installation, OPERATOR, SECURITY, bus_statement};
 
-/// What it says of MiniStack that it would not say of AWS, or that is so until the first day has passed; and why.
-const EXPECTED: [(&str, &str); 0] = [];
-
 /// Somebody of those on call, with the doctor's rights.
 fn on_call(keytide: &mut Installation) -> Value {
     let role = OPERATOR.rsplit('/').next().unwrap();
@@ -62,6 +59,9 @@ async fn the_doctor_is_content_with_what_the_templates_deploy() {
     let mut keytide = Installation::new().await;
     let session = on_call(&mut keytide);
     besides(&mut keytide);
-    let found = findings(&keytide, &session, EXTERNAL_ID);
-    panic!("{found:#?}");
+    println!("new {:#?}", findings(&keytide, &session, EXTERNAL_ID));
+    println!("wrong {:#?}", findings(&keytide, &session, "another"));
+    keytide.sweep_after(1, super::installation::BEGIN.parse().unwrap()).await;
+    println!("swept {:#?}", findings(&keytide, &session, EXTERNAL_ID));
+    panic!();
 }

@@ -15,6 +15,7 @@ use quamina::Quamina;
 use serde_json::{Value, json};
 
 use super::{
+    doctor::the_expected_patterns,
     file,
     template::{Deployed, member, organization, security, spoilt},
 };
@@ -328,7 +329,7 @@ fn matches(questions: &[(String, Value)]) -> Vec<Value> {
     answers
 }
 
-fn pattern(deployed: &Deployed, rule: &str) -> Value {
+pub(super) fn pattern(deployed: &Deployed, rule: &str) -> Value {
     deployed.properties(rule)["EventPattern"].clone()
 }
 
@@ -348,58 +349,6 @@ fn the_calls_forwarded(deployed: &Deployed) {
     let OwnRoles { reader, disabler, functions } = OwnRoles::default();
     let issuers = &own_roles["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"];
     assert_eq!(issuers, &json!([vec![reader, disabler], functions].concat()));
-}
-
-#[test]
-fn the_doctor_expects_the_patterns_that_the_templates_declare() {
-    the_expected_patterns(&member(&[]));
-    the_expected_patterns(&security());
-}
-
-fn the_expected_patterns(deployed: &Deployed) {
-    let expected = file("crates/cli/src/doctor/expected.json").replace("${Prefix}", "keytide");
-    let expected: Value = serde_json::from_str(&expected).unwrap();
-    let rules = deployed.ids("AWS::Events::Rule");
-    assert!(!rules.is_empty());
-    for rule in rules {
-        let name = deployed.name(rule);
-        let of_name = &expected["patterns"][name.strip_prefix("keytide-").unwrap()];
-        assert_eq!(pattern(deployed, rule), *of_name, "{name}");
-    }
-}
-
-/// Where the doctor sends people to, there is something to read.
-#[test]
-fn the_doctors_mends_name_sections_of_the_runbook_and_settings_that_there_are() {
-    let (runbook, settings) = (file("infra/RUNBOOK.md"), file("infra/deployment.env.example"));
-    let (mut sections, mut named) = (BTreeSet::new(), BTreeSet::new());
-    for name in ["account", "installation", "mend", "rules", "slack", "trails"] {
-        let text = file(&format!("crates/cli/src/doctor/judge/{name}.rs"));
-        let code =
-            text.split("#[cfg(test)]").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-        let code = code.replace("\\ ", "");
-        for rest in code.split("infra/RUNBOOK.md, \\\"").skip(1) {
-            sections.insert(rest.split("\\\"").next().unwrap().to_owned());
-        }
-        // Alarms are told apart before they are put into the sentence.
-        let alarms = code.split('"').filter(|text| text.starts_with("keytide-"));
-        sections.extend(alarms.map(|text| text.trim_end_matches('\\').to_owned()));
-        let word = |c: char| !(c.is_ascii_uppercase() || c == '_');
-        named.extend(code.split(word).filter(|word| word.len() > 8 && word.contains('_')).map(str::to_owned));
-    }
-    sections.remove("{section}");
-    assert!(sections.len() >= 9, "{sections:?}");
-    for section in sections {
-        assert!(runbook.contains(&format!("\n### {section}\n")), "{section:?} is no section");
-    }
-    let known = |name: &String| {
-        // Those of the code itself, of SQS and of CloudFormation.
-        let others =
-            ["SWEPT_WITHIN", "TOLD_WITHIN", "CLOCKS_AGREE", "ERROR_CODE", "ERROR_MESSAGE", "REVERT_DRIFT"];
-        others.contains(&name.as_str()) || settings.contains(&format!("\n{name}="))
-    };
-    assert!(named.len() >= 6, "{named:?}");
-    assert!(named.iter().all(known), "{named:?}");
 }
 
 #[test]
