@@ -1,6 +1,11 @@
 //! keytide, installed in moto: what the templates declare, made by hand where the doctor looks at it.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
@@ -321,8 +326,8 @@ impl Installed {
     }
 
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
-        let program = build::program("keytide", "dev").unwrap();
-        let mut command = Command::new(program);
+        static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+        let mut command = Command::new(PROGRAM.get_or_init(|| build::program("keytide", "dev").unwrap()));
         command.args(arguments).env_clear().current_dir(Path::new(env!("CARGO_TARGET_TMPDIR")));
         command.env("HOME", env!("CARGO_TARGET_TMPDIR")).env("AWS_EC2_METADATA_DISABLED", "true");
         command.env("AWS_ENDPOINT_URL", &self.moto.url).env("AWS_ACCESS_KEY_ID", "moto");
