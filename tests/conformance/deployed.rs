@@ -22,6 +22,7 @@
 //! What the harness leaves out of the templates is `CHANGES` in `installation`, each with its reason.
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test says so by failing")]
 
+mod doctor;
 mod drills;
 mod installation;
 mod packages;

@@ -1,310 +1,59 @@
 //! `keytide doctor` and `keytide redrive`, as the real program against moto: an installation that is well, and each defect
 //! sown once and found.
+#![expect(clippy::indexing_slicing, reason = "a test says so by failing")]
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+mod fakes;
+mod installed;
 
-use aws_config::SdkConfig;
-use aws_credential_types::provider::ProvideCredentials as _;
-use aws_sdk_cloudtrail::types::{EventSelector, ReadWriteType};
-use aws_sdk_dynamodb::types::{PointInTimeRecoverySpecification, TimeToLiveSpecification};
-use aws_sdk_eventbridge::types::{RuleState, Target};
-use aws_sdk_scheduler::types::{FlexibleTimeWindow, FlexibleTimeWindowMode, ScheduleState};
-use axum::{Router, http::StatusCode, response::IntoResponse, routing::any};
-use jiff::Timestamp;
-use keytide_app::decide::{Decide, compare};
-use keytide_aws::ledger::{AccountRecord, Ledger, LedgerReader, Run};
-use keytide_core::{AccountId, lifecycle::utc_date, policy::Policy};
-use keytide_tests::{build, runtime_api::time_of_day};
+use aws_sdk_cloudtrail::types::ReadWriteType;
+use aws_sdk_scheduler::types::ScheduleState;
 use serde_json::{Value, json};
 
-use crate::{
-    counterparts::{Moto, start_moto},
-    iam_contract, moto,
-};
-
-/// moto's own account.
-const SECURITY: &str = "123456789012";
-const PROD: &str = "111122223333";
-const TABLE: &str = "keytide-ledger";
-const TOKEN: &str = "xoxb-only-for-tests";
-
-/// A Slack that says which scopes the token has, and that the bot is in the channel `C0INFRA001` alone; and an AWS that
-/// grants nothing.
-async fn serve(scopes: &'static str) -> String {
-    let with_scopes = move |body: Value| ([("x-oauth-scopes", scopes)], body.to_string()).into_response();
-    let info = move |uri: axum::http::Uri| async move {
-        let is_member = uri.query().unwrap_or_default().contains("C0INFRA001");
-        with_scopes(json!({"ok": true, "channel": {"is_member": is_member}}))
-    };
-    let denied = async || {
-        let body = json!({"__type": "AccessDeniedException", "Message": "not authorized to perform that"});
-        (StatusCode::FORBIDDEN, [("x-amzn-errortype", "AccessDeniedException")], body.to_string())
-    };
-    let router = Router::new()
-        .route("/api/auth.test", any(move || async move { with_scopes(json!({"ok": true})) }))
-        .route("/api/conversations.info", any(info))
-        .fallback(denied);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
-struct Installed {
-    moto: Moto,
-    config: SdkConfig,
-    prod: SdkConfig,
-    slack: String,
-    greedy_slack: String,
-}
-
-impl Installed {
-    /// Everything as it should be.
-    async fn new() -> Self {
-        let moto = start_moto();
-        let config = moto::config(&moto).await;
-        let prod =
-            iam_contract::as_role(&config, &format!("arn:aws:iam::{PROD}:role/SecurityAudit"), None).await;
-        let slack = serve("chat:write,im:write").await;
-        let greedy_slack = serve("chat:write,files:read").await;
-        let installed = Self { moto, config, prod, slack, greedy_slack };
-        installed.security().await;
-        installed.member().await;
-        installed
-    }
-
-    fn ledger(&self) -> Ledger {
-        Ledger::new(&self.config, TABLE)
-    }
-
-    fn now() -> Timestamp {
-        time_of_day()
-    }
-
-    async fn security(&self) {
-        let ledger = self.ledger();
-        ledger.create_table().await.unwrap();
-        self.protect(true).await;
-        self.recover(true).await;
-        let policy_text = format!("[modes]\nenforce = [\"{PROD}\"]\n");
-        let policy = Policy::parse(&policy_text).unwrap();
-        let before = compare(&LedgerReader::of(&ledger), &policy, Self::now()).await.unwrap();
-        let decide = Decide::new(ledger.clone(), "arn:aws:iam::123456789012:user/vera".to_owned());
-        decide.apply_policy(&policy_text, &policy, &before, Self::now()).await.unwrap();
-        let account: AccountId = PROD.parse().unwrap();
-        let swept = AccountRecord { swept_at: Some(Self::now()), ..AccountRecord::default() };
-        ledger.save_account(&account, &swept, 0).await.unwrap().unwrap();
-        let run = Run {
-            date: utc_date(Self::now()),
-            began_at: Self::now(),
-            previous_at: None,
-            expected: BTreeMap::from([(account, "prod".to_owned())]),
-            left: BTreeMap::new(),
-            queueing: None,
-            queued_at: Some(Self::now()),
-            telling: None,
-            digest_at: Some(Self::now()),
-            totals: BTreeMap::new(),
-        };
-        ledger.save_run(&run, 0).await.unwrap().unwrap();
-
-        let sqs = aws_sdk_sqs::Client::new(&self.config);
-        for name in ["events", "accounts", "events-dead", "accounts-dead", "begins-dead"] {
-            sqs.create_queue().queue_name(format!("keytide-{name}")).send().await.unwrap();
-        }
-        let secrets = aws_sdk_secretsmanager::Client::new(&self.config);
-        secrets.create_secret().name("keytide/slack").secret_string(TOKEN).send().await.unwrap();
-        let events = aws_sdk_eventbridge::Client::new(&self.config);
-        events.create_event_bus().name("keytide").send().await.unwrap();
-        self.put_rule(&self.config, "keytide-key-events-in", Some("keytide"), true).await;
-        let queue = format!("arn:aws:sqs:us-east-1:{SECURITY}:keytide-events");
-        let target = Target::builder().id("events").arn(queue).build().unwrap();
-        events
-            .put_targets()
-            .rule("keytide-key-events-in")
-            .event_bus_name("keytide")
-            .targets(target)
-            .send()
-            .await
-            .unwrap();
-        let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build().unwrap();
-        let target = aws_sdk_scheduler::types::Target::builder()
-            .arn(format!("arn:aws:lambda:us-east-1:{SECURITY}:function:keytide-sweeper"))
-            .role_arn(format!("arn:aws:iam::{SECURITY}:role/keytide-schedule"))
-            .build()
-            .unwrap();
-        aws_sdk_scheduler::Client::new(&self.config)
-            .create_schedule()
-            .name("keytide-sweep")
-            .schedule_expression("cron(0 6,9 * * ? *)")
-            .flexible_time_window(window)
-            .target(target)
-            .send()
-            .await
-            .unwrap();
-    }
-
-    async fn member(&self) {
-        for name in ["key-events", "own-role-events"] {
-            self.put_rule(&self.prod, &format!("keytide-{name}"), None, true).await;
-            self.put_target(name, true).await;
-        }
-        for role in ["reader", "disabler", "forwarder"] {
-            self.put_role(role, true).await;
-        }
-        // CloudTrail wants its bucket, in its account, and what makes one is not among our clients.
-        let credentials = self.prod.credentials_provider().unwrap().provide_credentials().await.unwrap();
-        let bucket = Command::new("python3")
-            .args([
-                "-c",
-                "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='PUT', headers={\
-                'Authorization': f'AWS4-HMAC-SHA256 Credential={sys.argv[2]}/20260602/us-east-1/s3/aws4_request'}))",
-            ])
-            .args([&format!("{}/tidewater-trail", self.moto.url), credentials.access_key_id()])
-            .status()
-            .unwrap();
-        assert!(bucket.success());
-        let cloudtrail = aws_sdk_cloudtrail::Client::new(&self.prod);
-        cloudtrail
-            .create_trail()
-            .name("all")
-            .s3_bucket_name("tidewater-trail")
-            .is_multi_region_trail(true)
-            .include_global_service_events(true)
-            .send()
-            .await
-            .unwrap();
-        cloudtrail.start_logging().name("all").send().await.unwrap();
-        self.select(ReadWriteType::All).await;
-    }
-
-    async fn protect(&self, protected: bool) {
-        let client = aws_sdk_dynamodb::Client::new(&self.config);
-        client.update_table().table_name(TABLE).deletion_protection_enabled(protected).send().await.unwrap();
-    }
-
-    async fn recover(&self, enabled: bool) {
-        let wanted = PointInTimeRecoverySpecification::builder()
-            .point_in_time_recovery_enabled(enabled)
-            .build()
-            .unwrap();
-        let client = aws_sdk_dynamodb::Client::new(&self.config);
-        let update = client.update_continuous_backups().table_name(TABLE);
-        update.point_in_time_recovery_specification(wanted).send().await.unwrap();
-    }
-
-    async fn expire(&self, enabled: bool) {
-        let wanted =
-            TimeToLiveSpecification::builder().attribute_name("expires_at").enabled(enabled).build().unwrap();
-        let client = aws_sdk_dynamodb::Client::new(&self.config);
-        client
-            .update_time_to_live()
-            .table_name(TABLE)
-            .time_to_live_specification(wanted)
-            .send()
-            .await
-            .unwrap();
-    }
-
-    async fn put_rule(&self, config: &SdkConfig, name: &str, bus: Option<&str>, enabled: bool) {
-        let state = if enabled { RuleState::Enabled } else { RuleState::Disabled };
-        aws_sdk_eventbridge::Client::new(config)
-            .put_rule()
-            .name(name)
-            .set_event_bus_name(bus.map(str::to_owned))
-            .event_pattern(json!({"source": ["aws.iam"]}).to_string())
-            .state(state)
-            .send()
-            .await
-            .unwrap();
-    }
-
-    /// The target of a rule of the member's; without the role, the bus would refuse what it sends.
-    async fn put_target(&self, rule: &str, with_role: bool) {
-        let target = Target::builder()
-            .id("security-account")
-            .arn(format!("arn:aws:events:us-east-1:{SECURITY}:event-bus/keytide"))
-            .set_role_arn(with_role.then(|| format!("arn:aws:iam::{PROD}:role/keytide-forwarder")));
-        let events = aws_sdk_eventbridge::Client::new(&self.prod);
-        let put = events.put_targets().rule(format!("keytide-{rule}")).targets(target.build().unwrap());
-        put.send().await.unwrap();
-    }
-
-    async fn put_role(&self, role: &str, wanted: bool) {
-        let (iam, name) = (aws_sdk_iam::Client::new(&self.prod), format!("keytide-{role}"));
-        if wanted {
-            iam.create_role().role_name(name).assume_role_policy_document("{}").send().await.unwrap();
-        } else {
-            iam.delete_role().role_name(name).send().await.unwrap();
-        }
-    }
-
-    async fn select(&self, kind: ReadWriteType) {
-        let selector = EventSelector::builder().include_management_events(true).read_write_type(kind).build();
-        let cloudtrail = aws_sdk_cloudtrail::Client::new(&self.prod);
-        cloudtrail.put_event_selectors().trail_name("all").event_selectors(selector).send().await.unwrap();
-    }
-
-    async fn delete_item(
-        &self,
-        partition: &str,
-        sort: &str,
-    ) -> Option<aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput> {
-        use aws_sdk_dynamodb::types::{AttributeValue::S, ReturnValue};
-        let client = aws_sdk_dynamodb::Client::new(&self.config);
-        let deleting = client.delete_item().table_name(TABLE).return_values(ReturnValue::AllOld);
-        deleting.key("pk", S(partition.to_owned())).key("sk", S(sort.to_owned())).send().await.ok()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let program = build::program("keytide", "dev").unwrap();
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().current_dir(Path::new(env!("CARGO_TARGET_TMPDIR")));
-        command.env("HOME", env!("CARGO_TARGET_TMPDIR")).env("AWS_EC2_METADATA_DISABLED", "true");
-        command.env("AWS_ENDPOINT_URL", &self.moto.url).env("AWS_ACCESS_KEY_ID", "moto");
-        command.env("AWS_SECRET_ACCESS_KEY", "moto").env("KEYTIDE_SLACK_URL", format!("{}/api/", self.slack));
-        command.stdin(std::process::Stdio::null());
-        command
-    }
-
-    async fn run(mut command: Command) -> (i32, String) {
-        let ran = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let (out, error) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
-        assert!(!out.contains(TOKEN) && !error.contains(TOKEN), "the token is never shown");
-        assert!(!error.contains("this is a bug"), "{error}");
-        let code = ran.status.code().unwrap();
-        (code, if out.is_empty() { error } else { out })
-    }
-
-    /// The doctor's words, with this in its environment.
-    async fn examined(&self, channel: &str, format: &str, environment: &[(&str, &str)]) -> (i32, String) {
-        let ledger = format!("dynamodb:{TABLE}");
-        let mut all = vec!["doctor", "--ledger", &ledger, "--account", PROD, "--channel", channel];
-        all.extend(["--role", "SecurityAudit", "--format", format]);
-        let mut command = self.command(&all);
-        command.envs(environment.iter().copied());
-        Self::run(command).await
-    }
-
-    /// There is exactly one finding, and it says so.
-    async fn finds(&self, words: &str, environment: &[(&str, &str)]) {
-        let (code, said) = self.examined("C0INFRA001", "json", environment).await;
-        let said: Value = serde_json::from_str(&said).expect(&said);
-        let findings = said.get("findings").and_then(Value::as_array).unwrap();
-        assert_eq!((code, findings.len()), (1, 1), "{words}: {said:#}");
-        let text = |name: &str| said.pointer(&format!("/findings/0/{name}")).and_then(Value::as_str).unwrap();
-        assert!(text("what").contains(words), "{words}: {said:#}");
-        assert!(!text("mend").is_empty());
-    }
-}
+use self::installed::{Installed, PROD, SECURITY};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_finds_each_defect_that_is_sown() {
-    let installed = Installed::new().await;
-    let (code, said) = installed.examined("C0INFRA001", "table", &[]).await;
+    let mut installed = Installed::new().await;
+    let all = ["--account", PROD, "--channel", "C0INFRA001"];
+    let (code, said) = installed.asked(&all, &[]).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("All is well"), "{said}");
+    // It looked by keytide's own reader.
+    let session = installed.moto.sessions().pop().unwrap();
+    assert_eq!(session.role, format!("arn:aws:iam::{PROD}:role/keytide-reader"));
+    assert_eq!(session.external_id.as_deref(), Some("tidewater-7"));
+    let (code, said) = installed.asked(&[&all[..], &["--role", "SecurityAudit"]].concat(), &[]).await;
+    assert_eq!(code, 0, "{said}");
+    let session = installed.moto.sessions().pop().unwrap();
+    assert_eq!(session.role, format!("arn:aws:iam::{PROD}:role/SecurityAudit"));
 
+    the_table(&installed).await;
+    the_queues(&installed).await;
+    the_rules(&installed).await;
+    the_roles(&installed).await;
+
+    installed.select(ReadWriteType::ReadOnly).await;
+    installed.finds("does not record, or may leave out, management events that write", &[]).await;
+    installed.select(ReadWriteType::WriteOnly).await;
+    let cloudtrail = aws_sdk_cloudtrail::Client::new(&installed.prod);
+    cloudtrail.stop_logging().name("all").send().await.unwrap();
+    installed.finds("is stopped", &[]).await;
+    cloudtrail.start_logging().name("all").send().await.unwrap();
+
+    installed.decide().halt("somebody changed the policy by mistake", Installed::now()).await.unwrap();
+    installed.finds("halted by arn:aws:iam::123456789012:user/vera since", &[]).await;
+    installed.decide().resume("the former policy is in force again", Installed::now()).await.unwrap();
+
+    // What may not be looked at is said as such, and is never well.
+    let denied = [("AWS_ENDPOINT_URL_SCHEDULER", installed.slack.as_str())];
+    installed.finds("scheduler:GetSchedule", &denied).await;
+    installed.finds("AccessDeniedException", &denied).await;
+
+    slack(&installed).await;
+    what_is_not_put_back(&installed).await;
+}
+
+async fn the_table(installed: &Installed) {
     installed.protect(false).await;
     installed.finds("may be deleted", &[]).await;
     installed.protect(true).await;
@@ -314,58 +63,156 @@ async fn the_doctor_finds_each_defect_that_is_sown() {
     installed.expire(false).await;
     installed.finds("never expire", &[]).await;
     installed.expire(true).await;
+}
 
-    let sqs = aws_sdk_sqs::Client::new(&installed.config);
-    let dead = sqs.get_queue_url().queue_name("keytide-accounts-dead").send().await.unwrap();
-    let dead = dead.queue_url().unwrap().to_owned();
-    sqs.send_message().queue_url(&dead).message_body("given up").send().await.unwrap();
-    installed.finds("1 given up in keytide-accounts-dead", &[]).await;
-    sqs.purge_queue().queue_url(&dead).send().await.unwrap();
-
-    installed.put_rule(&installed.config, "keytide-key-events-in", Some("keytide"), false).await;
-    installed.finds("the rule keytide-key-events-in is disabled", &[]).await;
-    installed.put_rule(&installed.config, "keytide-key-events-in", Some("keytide"), true).await;
-    installed.put_rule(&installed.prod, "keytide-key-events", None, false).await;
-    installed.finds("the rule keytide-key-events is disabled", &[]).await;
-    installed.put_rule(&installed.prod, "keytide-key-events", None, true).await;
-    installed.put_target("own-role-events", false).await;
-    installed.finds("does not send by the role", &[]).await;
-    installed.put_target("own-role-events", true).await;
-
-    for (role, words) in [
-        ("reader", "the role keytide-reader is not there"),
-        ("forwarder", "the role keytide-forwarder is not there"),
-        ("disabler", "in enforce, and the role keytide-disabler is not there"),
+async fn the_queues(installed: &Installed) {
+    for (config, name, words) in [
+        (&installed.config, "keytide-events", "1 event waiting or at work in keytide-events"),
+        (&installed.config, "keytide-accounts", "1 account waiting or at work in keytide-accounts"),
+        (&installed.config, "keytide-accounts-dead", "1 given up in keytide-accounts-dead"),
+        (&installed.prod, "keytide-undelivered", "1 event could not be delivered"),
     ] {
-        installed.put_role(role, false).await;
+        let sqs = aws_sdk_sqs::Client::new(config);
+        let url = sqs.get_queue_url().queue_name(name).send().await.unwrap();
+        let url = url.queue_url().unwrap().to_owned();
+        sqs.send_message().queue_url(&url).message_body("given up").send().await.unwrap();
         installed.finds(words, &[]).await;
-        installed.put_role(role, true).await;
+        // Nor is it done with while somebody has it.
+        let received = sqs.receive_message().queue_url(&url).visibility_timeout(600).send().await.unwrap();
+        assert_eq!(received.messages().len(), 1);
+        installed.finds(words, &[]).await;
+        sqs.purge_queue().queue_url(&url).send().await.unwrap();
+    }
+    installed.close_bus().await;
+    installed.finds("the bus keytide lets no forwarder of the organization in", &[]).await;
+    installed.open_bus().await;
+
+    let arn = {
+        let sns = aws_sdk_sns::Client::new(&installed.config);
+        let listed = sns.list_subscriptions().send().await.unwrap();
+        listed.subscriptions()[0].subscription_arn().unwrap().to_owned()
+    };
+    let sns = aws_sdk_sns::Client::new(&installed.config);
+    sns.unsubscribe().subscription_arn(arn).send().await.unwrap();
+    installed.finds("no alarm reaches anybody", &[]).await;
+    installed.subscribe().await;
+}
+
+async fn the_rules(installed: &Installed) {
+    let spoilt = |mut rule: Value, pointer: &str, bad: Value| {
+        *rule.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = bad;
+        rule
+    };
+    let (rule_in, forwarding) = (Installed::rule_in(), Installed::rule("ForwardKeyEvents"));
+    for (config, rule, name) in [
+        (&installed.config, &rule_in, "keytide-key-events-in"),
+        (&installed.prod, &forwarding, "keytide-key-events"),
+    ] {
+        Installed::put_rule(config, &spoilt(rule.clone(), "/State", json!("DISABLED"))).await;
+        installed.finds(&format!("the rule {name} is disabled"), &[]).await;
+        let names = json!(["DeleteUser"]);
+        let mut narrow = rule.clone();
+        narrow["EventPattern"]["detail"]["eventName"] = names;
+        Installed::put_rule(config, &narrow).await;
+        installed.finds(&format!("the rule {name} asks for other events"), &[]).await;
+        Installed::put_rule(config, rule).await;
+        let mut rewritten = rule.clone();
+        rewritten["Targets"][0]["Input"] = json!("{}");
+        Installed::put_targets(config, &rewritten).await;
+        installed.finds("sends something else than the event", &[]).await;
+        let mut dropping = rule.clone();
+        drop(dropping["Targets"][0].as_object_mut().unwrap().remove("DeadLetterConfig"));
+        Installed::put_targets(config, &dropping).await;
+        installed.finds("what cannot be delivered: it is lost", &[]).await;
+        let elsewhere = rule["Targets"][0]["Arn"].as_str().unwrap().replace(SECURITY, "555566667777");
+        Installed::put_targets(config, &spoilt(rule.clone(), "/Targets/0/Arn", json!(elsewhere))).await;
+        installed.finds(&format!("the rule {name} does not send to"), &[]).await;
+        Installed::put_targets(config, rule).await;
+    }
+    let mut without_role = forwarding.clone();
+    drop(without_role["Targets"][0].as_object_mut().unwrap().remove("RoleArn"));
+    Installed::put_targets(&installed.prod, &without_role).await;
+    installed.finds("does not send by", &[]).await;
+    Installed::put_targets(&installed.prod, &forwarding).await;
+    // There is another way of being enabled.
+    let wider = json!("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS");
+    Installed::put_rule(&installed.prod, &spoilt(forwarding.clone(), "/State", wider)).await;
+    assert_eq!(installed.findings("C0INFRA001", &[]).await, Vec::<Value>::new());
+    Installed::put_rule(&installed.prod, &forwarding).await;
+}
+
+async fn the_roles(installed: &Installed) {
+    for (id, gone, shut) in [
+        ("ReaderRole", "the role keytide-reader is not there", "role/keytide-sweeper in"),
+        ("ForwarderRole", "the role keytide-forwarder is not there", "does not let EventBridge in"),
+        ("DisablerRole", "in enforce, and the role keytide-disabler is not there", "role/keytide-sweeper in"),
+    ] {
+        let role = Installed::role(id);
+        installed.delete_role(&role).await;
+        installed.finds(gone, &[]).await;
+        // Somebody's own role of that name, which lets in somebody else.
+        let text = role.to_string();
+        let text =
+            text.replace("keytide-sweeper", "keytide-weeper").replace("events.amazonaws", "ec2.amazonaws");
+        Installed::put_role(&installed.prod, &serde_json::from_str(&text).unwrap()).await;
+        installed.finds(shut, &[]).await;
+        installed.delete_role(&role).await;
+        Installed::put_role(&installed.prod, &role).await;
+    }
+}
+
+async fn slack(installed: &Installed) {
+    let at = |url: &str, path: &str| format!("{url}/{path}/");
+    // A scope too many and one too few are two findings.
+    let greedy = at(&fakes::slack("chat:write,files:read").await, "api");
+    let found = installed.findings("C0INFRA001", &[("KEYTIDE_SLACK_URL", &greedy)]).await;
+    let words: Vec<&str> = found.iter().map(|finding| finding["what"].as_str().unwrap()).collect();
+    assert!(words.len() == 2 && words[0].contains("lacks the scope im:write"), "{words:?}");
+    assert!(words[1].contains("has the scope files:read"), "{words:?}");
+    // With a scope that keytide does not have, Slack tells of the channel; without it a digest does.
+    let telling = at(&fakes::slack("chat:write,im:write,channels:read").await, "api");
+    let found = installed.findings("C0ELSEWHERE", &[("KEYTIDE_SLACK_URL", &telling)]).await;
+    assert!(
+        found.iter().any(|one| one["what"].as_str().unwrap().contains("not in the channel")),
+        "{found:#?}"
+    );
+    assert_eq!(installed.findings("C0ELSEWHERE", &[]).await, Vec::<Value>::new());
+
+    // What Slack says that is no word about the token is none; nor is an answer that is not Slack's.
+    for (path, words) in [("busy", "ratelimited"), ("elsewhere", "no answer of Slack's")] {
+        let found =
+            installed.findings("C0INFRA001", &[("KEYTIDE_SLACK_URL", &at(&installed.slack, path))]).await;
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0]["severity"], "unknown", "{found:#?}");
+        assert!(found[0]["what"].as_str().unwrap().contains(words), "{found:#?}");
     }
 
-    installed.select(ReadWriteType::ReadOnly).await;
-    installed.finds("does not record management events that write", &[]).await;
-    installed.select(ReadWriteType::WriteOnly).await;
-    let cloudtrail = aws_sdk_cloudtrail::Client::new(&installed.prod);
-    cloudtrail.stop_logging().name("all").send().await.unwrap();
-    installed.finds("is stopped", &[]).await;
-    cloudtrail.start_logging().name("all").send().await.unwrap();
+    // What is asked with is what the functions post with, whatever else is at hand.
+    let another = [("KEYTIDE_SLACK_TOKEN", "xoxb-somebodys")];
+    assert_eq!(installed.findings("C0INFRA001", &another).await, Vec::<Value>::new());
+    let secrets = aws_sdk_secretsmanager::Client::new(&installed.config);
+    let put = async |text: Option<&str>| {
+        let putting = secrets.put_secret_value().secret_id("keytide/slack");
+        let putting = match text {
+            Some(text) => putting.secret_string(text),
+            None => putting.secret_binary(aws_sdk_secretsmanager::primitives::Blob::new(b"xoxb")),
+        };
+        putting.send().await.unwrap();
+    };
+    put(Some("xoxb-another")).await;
+    let given = [("KEYTIDE_SLACK_TOKEN", fakes::TOKEN)];
+    installed.finds("Slack refuses the token: invalid_auth", &given).await;
+    for nothing in [Some(" "), None] {
+        put(nothing).await;
+        installed.finds("the secret with Slack's token is not there, or empty", &given).await;
+    }
+    put(Some(fakes::TOKEN)).await;
+    // Where the secret may not be read, what is at hand tells what it can.
+    let denied = [("AWS_ENDPOINT_URL_SECRETS_MANAGER", installed.slack.as_str()), given[0]];
+    installed.finds("secretsmanager:GetSecretValue", &denied).await;
+}
 
-    // Slack: a scope too many and one too few are two findings; a channel that the bot is not in is one.
-    let greedy = format!("{}/api/", installed.greedy_slack);
-    let (_, said) = installed.examined("C0INFRA001", "json", &[("KEYTIDE_SLACK_URL", greedy.as_str())]).await;
-    assert!(said.contains("lacks the scope im:write") && said.contains("has the scope files:read"), "{said}");
-    let (_, said) = installed.examined("C0ELSEWHERE", "json", &[]).await;
-    assert!(said.contains("not in the channel"), "{said}");
-
-    // What may not be looked at is said as such, and is never well.
-    installed
-        .finds("scheduler:GetSchedule", &[("AWS_ENDPOINT_URL_SCHEDULER", installed.slack.as_str())])
-        .await;
-    installed
-        .finds("AccessDeniedException", &[("AWS_ENDPOINT_URL_SCHEDULER", installed.slack.as_str())])
-        .await;
-
-    // Last, what is not put back.
+async fn what_is_not_put_back(installed: &Installed) {
     let scheduler = aws_sdk_scheduler::Client::new(&installed.config);
     let known = scheduler.get_schedule().name("keytide-sweep").send().await.unwrap();
     scheduler
@@ -381,14 +228,81 @@ async fn the_doctor_finds_each_defect_that_is_sown() {
     installed.finds("the schedule keytide-sweep is disabled", &[]).await;
     scheduler.delete_schedule().name("keytide-sweep").send().await.unwrap();
     installed.finds("the schedule keytide-sweep is not there", &[]).await;
+    let says = async |words: &str| {
+        let found = installed.findings("C0INFRA001", &[]).await;
+        assert!(found.iter().any(|one| one["what"].as_str().unwrap().contains(words)), "{words}: {found:#?}");
+    };
+    let sns = aws_sdk_sns::Client::new(&installed.config);
+    let topic = format!("arn:aws:sns:us-east-1:{SECURITY}:keytide-alarms");
+    sns.delete_topic().topic_arn(topic).send().await.unwrap();
+    says("the topic keytide-alarms is not there").await;
+    let events = aws_sdk_eventbridge::Client::new(&installed.config);
+    events
+        .remove_targets()
+        .event_bus_name("keytide")
+        .rule("keytide-key-events-in")
+        .ids("events")
+        .send()
+        .await
+        .unwrap();
+    events.delete_rule().event_bus_name("keytide").name("keytide-key-events-in").send().await.unwrap();
+    events.delete_event_bus().name("keytide").send().await.unwrap();
+    says("the bus keytide is not there").await;
+    says("the rule keytide-key-events-in is not there").await;
     installed.delete_item("ACCEPTED", "ACCEPTED").await.unwrap();
-    let (_, said) = installed.examined("C0INFRA001", "json", &[]).await;
-    assert!(said.contains("nobody has accepted it yet"), "{said}");
+    says("nobody has accepted it yet").await;
     let secrets = aws_sdk_secretsmanager::Client::new(&installed.config);
     let deleting = secrets.delete_secret().secret_id("keytide/slack").force_delete_without_recovery(true);
     deleting.send().await.unwrap();
-    let (_, said) = installed.examined("C0INFRA001", "json", &[]).await;
-    assert!(said.contains("the secret with Slack's token is not there"), "{said}");
+    says("the secret with Slack's token is not there").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_account_of_the_organization_is_looked_at_and_who_is_left_out_is_not_missed() {
+    let installed = Installed::new().await;
+    let all = ["--channel", "C0INFRA001", "--format", "json"];
+    let read = |said: &str| -> Value { serde_json::from_str(said).expect(said) };
+    // Where nobody may list the accounts, those of the latest run are looked at; that is said.
+    let (code, said) = installed.asked(&all, &[]).await;
+    let said = read(&said);
+    assert_eq!(
+        (code, &said["accounts"], said["findings"].as_array().unwrap().len()),
+        (1, &json!(1), 1),
+        "{said:#}"
+    );
+    let what = said["findings"][0]["what"].as_str().unwrap();
+    assert!(what.contains("the organization's accounts could not be listed"), "{what}");
+
+    let organizations = aws_sdk_organizations::Client::new(&installed.config);
+    organizations.create_organization().feature_set("ALL".into()).send().await.unwrap();
+    let making =
+        organizations.create_account().account_name("staging").email("aws+staging@tidewater.example");
+    let made = making.send().await.unwrap();
+    let staging = made.create_account_status().unwrap().account_id().unwrap().to_owned();
+    installed.member(SECURITY, &installed.config).await;
+    installed.member(&staging, &Installed::within(&installed.config, &staging).await).await;
+    // The run leaves both out, by its settings: that nobody sweeps them is no defect, and is said.
+    let (code, said) = installed.asked(&all, &[]).await;
+    let said = read(&said);
+    assert_eq!((code, &said["findings"], &said["accounts"]), (0, &json!([]), &json!(2)), "{said:#}");
+    let mut left_out = [SECURITY.to_owned(), staging];
+    left_out.sort();
+    assert_eq!(said["left_out"], json!(left_out));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_organizations_trail_is_asked_for_once_in_its_owners_account() {
+    let installed = Installed::new().await;
+    let (url, asked) = fakes::organizations_trail().await;
+    let environment = [("AWS_ENDPOINT_URL_CLOUDTRAIL", url.as_str())];
+    assert_eq!(installed.findings("C0INFRA001", &environment).await, Vec::<Value>::new());
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    // Two accounts see it, and it is asked for once.
+    installed.member(SECURITY, &installed.config).await;
+    let both = ["--account", PROD, "--account", SECURITY, "--channel", "C0INFRA001"];
+    let (code, said) = installed.asked(&both, &environment).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

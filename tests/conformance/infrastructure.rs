@@ -2,10 +2,11 @@
 //! that is sown for it, and by ties to the code that runs in what they describe.
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test says so by failing")]
 
+mod doctor;
 mod judges;
 mod permissions;
 mod runbook;
-mod template;
+pub(crate) mod template;
 mod ties;
 mod trust;
 

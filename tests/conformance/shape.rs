@@ -73,6 +73,7 @@ fn a_function_carries_one_tls_stack_and_no_engineers_logins() {
             "aws-sdk-cloudtrail",
             "aws-sdk-eventbridge",
             "aws-sdk-scheduler",
+            "aws-sdk-sns",
         ] {
             assert!(!names(&tree).contains(banned), "{function} carries {banned}");
         }

@@ -19,6 +19,8 @@ use crate::counterparts::{EmulateSlack, MiniStack, start_emulate_slack, template
 /// The security account, which is the management account of this organization as well.
 pub(super) const SECURITY: &str = "999988887777";
 pub(super) const EXTERNAL_ID: &str = "tidewater-7";
+/// Whose people may look into the accounts.
+pub(super) const OPERATOR: &str = "arn:aws:iam::999988887777:role/on-call";
 /// When every story begins: between the day's two schedules and those of the next.
 pub(super) const BEGIN: &str = "2026-06-02T09:30:00Z";
 /// What the digest says of a run that missed none of the two accounts.
@@ -44,7 +46,7 @@ pub(super) struct Installation {
     pub(super) slack: EmulateSlack,
     /// The organization's other account.
     pub(super) prod: String,
-    organization: String,
+    pub(super) organization: String,
     member_template: Value,
     enforced_template: Value,
 }
@@ -114,7 +116,8 @@ impl Installation {
     /// Deploys an account's part.
     pub(super) async fn enter(&mut self, account: &str) {
         let template = self.member_template.clone();
-        let parameters = self.of_a_member();
+        let mut parameters = self.of_a_member();
+        parameters["Operators"] = json!(OPERATOR);
         self.deploy(account, "keytide-member", &template, &parameters).await;
     }
 
@@ -172,6 +175,24 @@ impl Installation {
         let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
         assert!(output.status.success(), "keytide {arguments:?}: {said}");
         said
+    }
+
+    /// The command line with a session of somebody's, whatever it ends with.
+    pub(super) fn keytide_as(&self, session: &Value, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(&programs().cli);
+        command.args(arguments).args(["--ledger", "dynamodb:keytide-ledger"]);
+        command.envs(self.aws.environment(SECURITY));
+        for (variable, name) in [
+            ("AWS_ACCESS_KEY_ID", "AccessKeyId"),
+            ("AWS_SECRET_ACCESS_KEY", "SecretAccessKey"),
+            ("AWS_SESSION_TOKEN", "SessionToken"),
+        ] {
+            command.env(variable, text(&session[name]));
+        }
+        command.env("KEYTIDE_SLACK_URL", format!("{}/api/", self.slack.url));
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        (output.status.code(), if said[0].is_empty() { said[1].clone() } else { said[0].clone() })
     }
 
     /// An IAM user, whose Slack id is that of the person of this name if there is one, with an access key.
@@ -358,6 +379,21 @@ fn templates() -> [Value; 3] {
         templates
     });
     templates.clone()
+}
+
+/// The bus's policy's one statement, as the template has it for this organization.
+pub(super) fn bus_statement(organization: &str) -> Value {
+    let text = include_str!("../../../infra/security-account.yaml").to_owned();
+    let template = templates_in_long_form(&[("security-account.yaml".to_owned(), json!(text))]).remove(0);
+    let statement = &template["Resources"]["EventBusPolicy"]["Properties"]["Statement"];
+    let mut statement = statement.clone();
+    statement["Sid"] = json!("forwarders-of-the-organization");
+    statement["Resource"] = json!(format!("arn:aws:events:us-east-1:{SECURITY}:event-bus/keytide"));
+    statement["Condition"]["StringEquals"]["aws:PrincipalOrgID"] = json!(organization);
+    let forwarder = &mut statement["Condition"]["ArnLike"]["aws:PrincipalArn"];
+    let named = forwarder["Fn::Sub"].as_str().unwrap();
+    *forwarder = json!(named.replace("${AWS::Partition}", "aws").replace("${Prefix}", "keytide"));
+    statement
 }
 
 fn creation() -> Value {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{
+    doctor::{asked_by_the_doctor, asked_in_members},
     file,
     template::{
         Deployed, EXTERNAL_ID, ORGANIZATION, PROD, SECURITY, enforced, member, member_with, security,
@@ -16,7 +17,7 @@ use crate::counterparts::permissions;
 const EVERYBODY_MAY: &str = "sts:GetCallerIdentity";
 
 /// Everything that the roles' conditions ask for.
-fn context() -> Value {
+pub(super) fn context() -> Value {
     json!({
         "dynamodb:LeadingKeys": ["KEY#111122223333#AKIATIDEWATERALICE01"],
         "aws:ResourceOrgID": ORGANIZATION,
@@ -84,12 +85,20 @@ fn each_role_may_do_what_its_code_calls_and_nothing_else() {
         [&queue[..], &both, &["dynamodb:DescribeTable", "organizations:ListAccounts", "sqs:SendMessage"]]
             .concat();
     let reader = [
+        "cloudtrail:DescribeTrails",
+        "cloudtrail:GetEventSelectors",
+        "cloudtrail:GetTrailStatus",
+        "events:DescribeRule",
+        "events:ListTargetsByRule",
         "iam:GenerateCredentialReport",
         "iam:GetAccessKeyLastUsed",
         "iam:GetCredentialReport",
+        "iam:GetRole",
         "iam:GetUser",
         "iam:ListAccessKeys",
         "iam:ListUsers",
+        "sqs:GetQueueAttributes",
+        "sqs:GetQueueUrl",
     ];
     let expected: [(&Deployed, &str, &str, Vec<&str>); 6] = [
         (&security, SECURITY, "WatcherRole", watcher),
@@ -141,18 +150,31 @@ fn called(paths: &[&str]) -> BTreeSet<String> {
     operations
 }
 
+/// What a policy's statements grant.
+pub(super) fn actions(policy: &Value) -> BTreeSet<String> {
+    let mut granted = BTreeSet::new();
+    for statement in policy["Statement"].as_array().unwrap() {
+        match &statement["Action"] {
+            Value::Array(actions) => {
+                granted.extend(actions.iter().map(|action| action.as_str().unwrap().to_owned()));
+            }
+            action => drop(granted.insert(action.as_str().unwrap().to_owned())),
+        }
+    }
+    granted
+}
+
 #[test]
 fn members_roles_are_granted_what_the_adapters_call() {
     let granted = |role: &str| -> BTreeSet<String> {
-        let policies = member_with(role).policies(role);
-        let statements = policies.iter().flat_map(|policy| policy["Statement"].as_array().unwrap());
-        let actions = statements.flat_map(|statement| statement["Action"].as_array().unwrap());
-        actions.map(|action| action.as_str().unwrap().to_owned()).collect()
+        member_with(role).policies(role).iter().flat_map(actions).collect()
     };
     let users = "crates/aws/src/users.rs";
     let reading = called(&[users, "crates/aws/src/inventory.rs", "crates/aws/src/directory.rs"]);
     assert!(reading.len() >= 6, "{reading:?}");
-    assert_eq!(granted("ReaderRole"), reading);
+    // The sweep's and the watcher's calls, and the doctor's.
+    let by_doctor = asked_in_members();
+    assert_eq!(granted("ReaderRole"), reading.union(&by_doctor).cloned().collect());
     // Before and after the one call that changes anything the disabler lists the user's keys.
     let mut disabling = called(&["crates/aws/src/disabler.rs"]);
     disabling.insert("iam:ListAccessKeys".to_owned());
@@ -220,46 +242,10 @@ fn the_security_accounts_rights_are_those_that_the_clients_are_asked_for() {
     let roles = security.ids("AWS::IAM::Role").into_iter().flat_map(|role| security.policies(role));
     let people = security.ids("AWS::IAM::ManagedPolicy").into_iter();
     let people = people.map(|id| security.properties(id)["PolicyDocument"].clone());
-    let mut granted = BTreeSet::new();
-    for statement in roles.chain(people).flat_map(|policy| policy["Statement"].as_array().unwrap().clone()) {
-        let one = json!([statement["Action"]]);
-        let actions = if statement["Action"].is_array() { &statement["Action"] } else { &one };
-        granted.extend(actions.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()));
-    }
+    let granted: BTreeSet<String> = roles.chain(people).flat_map(|policy| actions(&policy)).collect();
     let needed = CLIENT_CALLS.iter().flat_map(|(_, actions)| *actions).chain(&NOT_OUR_CLIENTS);
     let needed = needed.map(|action| (*action).to_owned()).chain(asked_by_the_doctor());
     assert_eq!(granted, needed.collect::<BTreeSet<_>>());
-}
-
-/// The rights that the doctor names with its calls, in the security account; and those that our adapters call for it.
-fn asked_by_the_doctor() -> BTreeSet<String> {
-    let text = file("crates/cli/src/doctor/look.rs");
-    let quoted = text.split("asked(").skip(1).filter_map(|rest| rest.split('"').nth(1));
-    let named = quoted.filter(|right| right.contains(':')).map(str::to_owned);
-    let by_adapters = ["organizations:ListAccounts", "secretsmanager:GetSecretValue"].map(str::to_owned);
-    named.chain(by_adapters).collect()
-}
-
-#[test]
-fn the_doctor_may_look_at_what_it_asks_for_and_nothing_else() {
-    let security = security();
-    let document = &security.properties("DoctorPolicy")["PolicyDocument"];
-    let mut granted = BTreeSet::new();
-    for statement in document["Statement"].as_array().unwrap() {
-        match &statement["Action"] {
-            Value::Array(actions) => {
-                granted.extend(actions.iter().map(|action| action.as_str().unwrap().to_owned()));
-            }
-            action => drop(granted.insert(action.as_str().unwrap().to_owned())),
-        }
-    }
-    assert!(granted.len() >= 12, "{granted:?}");
-    assert_eq!(granted, asked_by_the_doctor());
-    let reads = |action: &String| {
-        let verb = action.split(':').nth(1).unwrap();
-        ["Get", "List", "Describe"].iter().any(|reading| verb.starts_with(reading))
-    };
-    assert!(granted.iter().all(reads), "{granted:?}");
 }
 
 /// People's policies, and the partitions of the ledger that each writes and deletes in; but `look`, which reads, and

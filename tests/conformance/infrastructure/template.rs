@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{TEMPLATES, template_text};
 use crate::counterparts::templates_in_long_form;
 
-pub(super) const SECURITY: &str = "999988887777";
-pub(super) const PROD: &str = "111122223333";
+pub(crate) const SECURITY: &str = "999988887777";
+pub(crate) const PROD: &str = "111122223333";
 pub(super) const ORGANIZATION: &str = "o-tidewater1";
 pub(super) const EXTERNAL_ID: &str = "tidewater-7";
 const REGION: &str = "us-east-1";
@@ -19,7 +19,7 @@ static IN_LONG_FORM: LazyLock<BTreeMap<&str, Value>> = LazyLock::new(|| {
 });
 
 /// A template with what its parameters are given, in one account.
-pub(super) struct Deployed {
+pub(crate) struct Deployed {
     template: &'static Value,
     account: &'static str,
     parameters: Map<String, Value>,
@@ -38,12 +38,12 @@ const MEMBER_IS_GIVEN: [(&str, &str); 3] =
     [("SecurityAccountId", SECURITY), ("OrganizationId", ORGANIZATION), ("ExternalId", EXTERNAL_ID)];
 
 /// The security account's stack, all that is left out at its default.
-pub(super) fn security() -> Deployed {
+pub(crate) fn security() -> Deployed {
     Deployed::new(&IN_LONG_FORM["security-account.yaml"], SECURITY, &SECURITY_IS_GIVEN)
 }
 
 /// A member's stack, with these parameters besides.
-pub(super) fn member(besides: &[(&str, &str)]) -> Deployed {
+pub(crate) fn member(besides: &[(&str, &str)]) -> Deployed {
     let given = [&MEMBER_IS_GIVEN[..], besides].concat();
     Deployed::new(&IN_LONG_FORM["member-account.yaml"], PROD, &given)
 }
@@ -130,7 +130,7 @@ impl Deployed {
     }
 
     /// A resource's properties.
-    pub(super) fn properties(&self, id: &str) -> Value {
+    pub(crate) fn properties(&self, id: &str) -> Value {
         self.value(&self.resource(id)["Properties"]).unwrap()
     }
 
@@ -161,7 +161,7 @@ impl Deployed {
     }
 
     /// The name that a resource is given.
-    pub(super) fn name(&self, id: &str) -> String {
+    pub(crate) fn name(&self, id: &str) -> String {
         let properties = &self.resource(id)["Properties"];
         let names = [
             "RoleName",

@@ -15,6 +15,7 @@ use quamina::Quamina;
 use serde_json::{Value, json};
 
 use super::{
+    doctor::the_expected_patterns,
     file,
     template::{Deployed, enforced, member, organization, security, spoilt},
 };
@@ -366,7 +367,7 @@ fn matches(questions: &[(String, Value)]) -> Vec<Value> {
     answers
 }
 
-fn pattern(deployed: &Deployed, rule: &str) -> Value {
+pub(super) fn pattern(deployed: &Deployed, rule: &str) -> Value {
     deployed.properties(rule)["EventPattern"].clone()
 }
 
@@ -525,7 +526,7 @@ fn each_tie_finds_what_is_sown_for_it() {
     type Tie = fn(&Deployed);
     let (security, member, enforced) =
         ("security-account.yaml", "member-account.yaml", "enforced-account.yaml");
-    let cases: [(Tie, &str, &str, &str); 19] = [
+    let cases: [(Tie, &str, &str, &str); 21] = [
         (the_table, security, "[account, key_id, holder,", "[account, holder,"),
         (the_table, security, "AttributeName: expires_at", "AttributeName: expires"),
         (
@@ -552,6 +553,8 @@ fn each_tie_finds_what_is_sown_for_it() {
             "                  - !Sub \"${Prefix}-reader\"",
             "                  - !Sub \"${Prefix}-readers\"",
         ),
+        (the_expected_patterns, member, "UpdateUser, DeleteUser]", "UpdateUser]"),
+        (the_expected_patterns, security, "detail: {eventSource: [iam.amazonaws.com]}", "detail: {}"),
         (the_names, member, ":role/${Prefix}-sweeper", ":role/${Prefix}-sweep"),
         (the_disablers_names, enforced, ":role/${Prefix}-sweeper", ":role/${Prefix}-watcher"),
         (the_names, member, "RoleName: !Sub \"${Prefix}-forwarder\"", "RoleName: !Sub \"${Prefix}-forward\""),

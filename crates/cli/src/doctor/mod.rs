@@ -20,7 +20,7 @@ use keytide_slack::WebApi;
 
 use self::{
     judge::{Finding, Severity},
-    look::Place,
+    look::{Elsewhere, Place},
 };
 use crate::{
     Ended, Environment, Trouble,
@@ -35,19 +35,22 @@ const AT_ONCE: usize = 8;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  keytide doctor --ledger dynamodb:keytide-ledger --role SecurityAudit --channel C0123456789
-  keytide doctor --ledger dynamodb:keytide-ledger --role SecurityAudit --account 111122223333 --format json
+  keytide doctor --ledger dynamodb:keytide-ledger --external-id X --channel C0123456789
+  keytide doctor --ledger dynamodb:keytide-ledger --external-id X --account 111122223333 --format json
+  keytide doctor --ledger dynamodb:keytide-ledger --role SecurityAudit
 
-It looks at each account's forwarding rules, their targets and role, keytide's roles (the disabler where the policy says \
-enforce, and nowhere else), a trail that records what EventBridge is to hear, users without an owner's tag, the latest \
-sweep; and in the security account the bus's rule, the schedule, the queues and what was given up in them, the table's \
-protection, recovery and expiry, the ledger's acceptance, Slack's token, scopes and channel, the clock and the latest run.
+It looks at each account's forwarding rules, what they ask for, where and by which role they send it; at what could not be \
+delivered; at keytide's roles and whom they let in (the disabler where the policy says enforce, and nowhere else); at a trail \
+that records what EventBridge is to hear; at users without an owner's tag, and the latest sweep. In the security account at \
+the bus and its rule, the schedule, the queues and what waits or was given up in them, the table's protection, recovery and \
+expiry, the ledger's acceptance, a halt, Slack's token, scopes and channel, who is told by alarms, the clock and the latest run.
 
-In the security account it needs the policy PREFIX-doctor, with PREFIX-look. In the others it looks by the role that --role \
-names, one with AWS's policy SecurityAudit; keytide's own reader may not see so much, and is not to.
+In the security account it needs the policy PREFIX-doctor, with PREFIX-look. The others it enters by PREFIX-reader, which \
+lets in whom the setting OPERATORS names, with the external id; or by the role that --role names. Slack's token is the \
+secret's; KEYTIDE_SLACK_TOKEN serves where the secret cannot be read, which is a finding all the same.
 
 With --format json, one object: findings [{account (null: the installation), severity (broken, unknown, weak), what, mend}], \
-accounts.
+accounts, left_out [account], which the latest run does not sweep.
 
 Exits with 0 where all is well, with 1 where anything was found; what could not be looked at counts as found.";
 
@@ -62,16 +65,16 @@ pub(crate) struct DoctorArgs {
     /// What the names of all parts begin with, as both templates' parameter Prefix
     #[arg(long, value_name = "NAME", default_value = "keytide")]
     prefix: String,
-    /// The role to look with in the other accounts: one with AWS's policy `SecurityAudit`
+    /// The role to look with in the other accounts, instead of keytide's PREFIX-reader
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
-    /// What that role's trust policy demands, if anything
-    #[arg(long, value_name = "ID", requires = "role")]
+    /// What that role's trust policy demands
+    #[arg(long, value_name = "ID")]
     external_id: Option<String>,
     /// The Slack channel's id; else `KEYTIDE_CHANNEL`
     #[arg(long, value_name = "ID")]
     channel: Option<String>,
-    /// The secret with Slack's token; it is not read where `KEYTIDE_SLACK_TOKEN` holds one
+    /// The secret with Slack's token
     #[arg(long, value_name = "NAME", default_value = "keytide/slack")]
     slack_secret: String,
     /// For people, or for programs
@@ -95,8 +98,10 @@ pub(crate) async fn run(
     output.remark(&format!("keytide: AWS as {}; it only reads", aws.words));
     // Not probed first: that it is not there is what the doctor is for.
     let ledger = Ledger::new(&aws.config, table_name);
+    let security = aws.account.clone().unwrap_or_default();
     let place = Place {
         config: &aws.config,
+        account: &security,
         prefix: &args.prefix,
         table: table_name,
         secret: &args.slack_secret,
@@ -104,7 +109,10 @@ pub(crate) async fn run(
         token: environment.slack_token,
         slack_url: environment.slack_url.as_deref().unwrap_or(WebApi::BASE),
     };
-    let mut findings = judge::installation(&Box::pin(look::installation(&place, &ledger, now)).await, now);
+    let installation = Box::pin(look::installation(&place, &ledger, now)).await;
+    let expected = installation.run.as_ref().ok().and_then(Option::as_ref).map(|run| &run.expected);
+    let is_left_out = |id: &AccountId| expected.is_some_and(|expected| !expected.contains(id.as_str()));
+    let mut findings = judge::installation(&installation, now);
     let mut general = |what: String, mend: &str| {
         findings.push(Finding { account: None, severity: Severity::Unknown, what, mend: mend.to_owned() });
     };
@@ -132,26 +140,36 @@ pub(crate) async fn run(
             accounts
         }
     };
-    let security = aws.account.clone().unwrap_or_default();
+    let elsewhere = Elsewhere::by(async |owner: &str| {
+        let owner = AccountId::parse(owner).map_err(|error| error.to_string())?;
+        config_in(args, &aws, &owner).await
+    });
+    let mut left_out = Vec::new();
     output.start_progress_of("accounts");
     let mut looked = stream::iter(&accounts)
         .map(|id| {
-            let (aws, policy, ledger) = (&aws, &policy, &ledger);
+            let (aws, policy, ledger, elsewhere) = (&aws, &policy, &ledger, &elsewhere);
             async move {
                 let config = config_in(args, aws, id).await;
-                (id, Box::pin(look::account(id, config, &args.prefix, policy, ledger)).await)
+                (id, Box::pin(look::account(id, config, &args.prefix, policy, ledger, elsewhere)).await)
             }
         })
         .buffered(AT_ONCE);
     let mut done = 0;
-    while let Some((id, seen)) = looked.next().await {
+    while let Some((id, mut seen)) = looked.next().await {
         done += 1;
+        seen.is_left_out = is_left_out(id);
+        if seen.is_left_out {
+            left_out.push(id.to_string());
+        }
         output.progress(done, id.as_str());
         findings.extend(judge::account(&seen, &args.prefix, &security, now));
     }
     output.end_progress();
     findings.sort();
-    print(args.format, &findings, accounts.len(), output);
+    // What is the same in many accounts is found in each, and said once.
+    findings.dedup();
+    print(args.format, &findings, accounts.len(), &left_out, output);
     Ok(if findings.is_empty() { Ended::Done } else { Ended::SomeFailed })
 }
 
@@ -167,17 +185,20 @@ async fn accounts(
         given.dedup();
         return Ok(given);
     }
-    match Accounts::new(&aws.config).list().await {
+    let why = match Accounts::new(&aws.config).list().await {
         Ok(listed) => {
             let active = listed.into_iter().filter(|account| account.state == AccountState::Active);
-            Ok(active.map(|account| account.id).collect())
+            let active: Vec<AccountId> = active.map(|account| account.id).collect();
+            if !active.is_empty() {
+                return Ok(active);
+            }
+            // At least the one that asks is there: whoever looks at none has not looked.
+            "organizations:ListAccounts named none".to_owned()
         }
-        Err(failure) => {
-            let runs = ledger.latest_runs(1).await.unwrap_or_default();
-            let expected = runs.into_iter().flat_map(|run| run.value.expected.into_keys()).collect();
-            Err((expected, failure.to_string()))
-        }
-    }
+        Err(failure) => failure.to_string(),
+    };
+    let runs = ledger.latest_runs(1).await.unwrap_or_default();
+    Err((runs.into_iter().flat_map(|run| run.value.expected.into_keys()).collect(), why))
 }
 
 /// Credentials of the account, or why there are none.
@@ -185,25 +206,34 @@ async fn config_in(args: &DoctorArgs, aws: &Aws, account: &AccountId) -> Result<
     if aws.account.as_deref() == Some(account.as_str()) {
         return Ok(aws.config.clone());
     }
-    let Some(role) = &args.role else {
-        return Err("no role to look with was named: --role".to_owned());
-    };
     let reach = RoleReach {
         partition: "aws".to_owned(),
-        name: role.clone(),
+        name: args.role.clone().unwrap_or_else(|| format!("{}-reader", args.prefix)),
         external_id: args.external_id.clone(),
         session_name: "keytide-doctor".to_owned(),
     };
     member::config_in(&aws.config, &reach, account).await.map_err(|failure| failure.to_string())
 }
 
-fn print(format: ScanFormat, findings: &[Finding], accounts: usize, output: &mut Output) {
+fn print(
+    format: ScanFormat,
+    findings: &[Finding],
+    accounts: usize,
+    left_out: &[String],
+    output: &mut Output,
+) {
     if format == ScanFormat::Json {
-        let json = serde_json::json!({"findings": findings, "accounts": accounts});
+        let json = serde_json::json!({"findings": findings, "accounts": accounts, "left_out": left_out});
         output.line(&safe_json(&format!("{json:#}")));
         return;
     }
     let looked_at = counted(accounts as u64, "account");
+    if !left_out.is_empty() {
+        output.remark(&format!(
+            "keytide: the latest run does not sweep {}, by its settings or since they joined later",
+            left_out.join(", ")
+        ));
+    }
     if findings.is_empty() {
         output.line(&format!("All is well: the installation and {looked_at}."));
         return;
@@ -213,7 +243,7 @@ fn print(format: ScanFormat, findings: &[Finding], accounts: usize, output: &mut
             finding.account.clone().unwrap_or_else(|| "(installation)".to_owned()),
             finding.severity.to_string(),
             shown(&finding.what, 600),
-            shown(&finding.mend, 300),
+            shown(&finding.mend, 600),
         ]
     };
     output.line(&table(&["WHERE", "HOW BAD", "WHAT", "TO MEND IT"], findings.iter().map(row).collect(), &[]));

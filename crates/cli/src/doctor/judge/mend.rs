@@ -1,0 +1,22 @@
+//! How things are mended, where more than one finding says so.
+//!
+//! `make deploy` deploys a template, and CloudFormation compares it with the template before, not with what is there: what
+//! somebody deleted or changed by hand stays so. Hence these two ways, which `infra/RUNBOOK.md` spells out.
+
+const SECTION: &str = "infra/RUNBOOK.md, \"Something was deleted or changed by hand\"";
+
+/// What brings back a part of the security account's stack.
+pub(super) fn stack(prefix: &str) -> String {
+    format!(
+        "on the stack {prefix}, `aws cloudformation create-change-set --use-previous-template --deployment-mode REVERT_DRIFT`, \
+         and carry it out, as in {SECTION}; deploying the same template again changes nothing"
+    )
+}
+
+/// What brings back a part of an account's own stack.
+pub(super) fn member(prefix: &str, account: &str) -> String {
+    format!(
+        "by the StackSet {prefix}-member, delete the stack instance of {account} and create it again (`aws cloudformation \
+         delete-stack-instances`, `create-stack-instances`), as in {SECTION}; deploying the same template again changes nothing"
+    )
+}

@@ -1,0 +1,53 @@
+//! Slack: the token, its scopes, the channel.
+
+use jiff::Timestamp;
+
+use super::{Findings, LatestRun, Seen, Severity, installation::SWEPT_WITHIN};
+
+/// What the Slack app needs, and no more.
+pub(super) const SCOPES: [&str; 2] = ["chat:write", "im:write"];
+
+/// The bot at Slack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Bot {
+    /// Slack's refusal of the token, if it refused it.
+    pub(in super::super) refused: Option<String>,
+    pub(in super::super) scopes: Vec<String>,
+    /// Whether it is in the channel; an error where Slack does not tell.
+    pub(in super::super) is_member: Seen<bool>,
+}
+
+pub(super) fn bot_is(found: &mut Findings<'_>, bot: &Bot, run: Option<&LatestRun>, now: Timestamp) {
+    if let Some(refused) = &bot.refused {
+        found.broken(
+            format!("Slack refuses the token: {refused}"),
+            "install the app of infra/slack-app.yaml again, and put its new token into the secret (`aws secretsmanager \
+             put-secret-value`); nothing has to be deployed",
+        );
+        return;
+    }
+    for scope in SCOPES.iter().filter(|scope| !bot.scopes.iter().any(|has| has == *scope)) {
+        found.broken(
+            format!("the Slack app lacks the scope {scope}"),
+            "give it the scopes of infra/slack-app.yaml and install it again",
+        );
+    }
+    for scope in bot.scopes.iter().filter(|has| !SCOPES.contains(&has.as_str())) {
+        found.weak(
+            format!("the Slack app has the scope {scope}, which keytide never uses"),
+            "take it away: api.slack.com/apps, OAuth & Permissions; then install the app again",
+        );
+    }
+    match &bot.is_member {
+        Ok(true) => {}
+        Ok(false) => found.broken("the bot is not in the channel: no alert arrives", "in the channel: /invite @keytide"),
+        // With keytide's own scopes Slack does not tell. Who has posted there of late is in there; which channel that was,
+        // no run says.
+        Err(_) if run.and_then(|run| run.digest_at).is_some_and(|at| now.duration_since(at) <= SWEPT_WITHIN) => {}
+        Err(why) => found.add(
+            Severity::Unknown,
+            format!("whether the bot is in the channel could not be looked at ({why}), and no digest was posted of late"),
+            "in the channel: /invite @keytide; the next digest shows it",
+        ),
+    }
+}
