@@ -179,7 +179,7 @@ impl Installation {
 
     /// The command line with a session of somebody's, whatever it ends with.
     pub(super) fn keytide_as(&self, session: &Value, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(&programs().cli);
+        let mut command = Command::new(command_line());
         command.args(arguments).args(["--ledger", "dynamodb:keytide-ledger"]);
         command.envs(self.aws.environment(SECURITY));
         for (variable, name) in [

@@ -49,12 +49,12 @@ pub(crate) fn member(besides: &[(&str, &str)]) -> Deployed {
 }
 
 /// What an account in `enforce` has besides.
-pub(super) fn enforced() -> Deployed {
+pub(crate) fn enforced() -> Deployed {
     Deployed::new(&IN_LONG_FORM["enforced-account.yaml"], PROD, &MEMBER_IS_GIVEN)
 }
 
 /// The stack of a member that has this role, and nothing besides.
-pub(super) fn member_with(role: &str) -> Deployed {
+pub(crate) fn member_with(role: &str) -> Deployed {
     if role == "DisablerRole" { enforced() } else { member(&[]) }
 }
 
