@@ -1,4 +1,5 @@
-//! The table of `infra/COST.md`: its sums are right, and its alarms are as many as the template's.
+//! The table of `infra/COST.md`: its sums are right, it reckons with what was measured, and its alarms are as many as the
+//! template's.
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test says so by failing")]
 
 use std::{fs, path::Path};
@@ -71,6 +72,46 @@ fn the_sums_are_right() {
         let spoilt = page.replace(right, wrong);
         assert_ne!(page, spoilt, "{right}");
         assert!(!problems(&spoilt).is_empty(), "{wrong}");
+    }
+}
+
+/// A month's days, as the page has them.
+const DAYS: f64 = 30.4;
+/// Of each open key and its successor a month: events, and notices.
+const EVENTS: f64 = 1.2;
+const NOTICES: f64 = 0.4;
+
+#[test]
+fn what_was_measured_is_what_is_reckoned_with() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let (readme, page) = (fs::read_to_string(readme).unwrap(), infra("COST.md"));
+    let cells = |begins: &str| {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| {begins}"))).unwrap();
+        row.split('|').nth(2).unwrap().to_owned()
+    };
+    let numbers = |text: &str| -> Vec<f64> {
+        text.split(|c: char| !(c.is_ascii_digit() || c == '.')).filter_map(|word| word.parse().ok()).collect()
+    };
+    let units = numbers(&cells("what DynamoDB bills"));
+    let [event_read, event, day_read, day, key_read, key, notices_read, notices] = units[..] else {
+        panic!("{units:?}")
+    };
+    let said = page.split("- *units of DynamoDB*").nth(1).unwrap().split("\n- ").next().unwrap();
+    assert_eq!(numbers(said), units, "README's and the page's");
+    let whole: String = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let seconds = cells("a steady day of 1,000 accounts");
+    assert!(
+        whole.contains(&format!("{} of a day by ten functions", seconds.split(',').next().unwrap().trim()))
+    );
+    for (begins, of_account, of_key) in [
+        ("DynamoDB: write", day * DAYS, key * DAYS + EVENTS * event + NOTICES * notices),
+        ("DynamoDB: read", day_read * DAYS, key_read * DAYS + EVENTS * event_read + NOTICES * notices_read),
+    ] {
+        let row = rows(&page).into_iter().find(|row| row.what.starts_with(begins)).unwrap();
+        for (written, measured) in [(row.factors[2], of_account), (row.factors[3], of_key)] {
+            // Rounded up to two figures.
+            assert!(written >= measured && written < measured * 1.05, "{begins}: {written}, of {measured}");
+        }
     }
 }
 

@@ -105,9 +105,10 @@ fn class_of(code: &str) -> ErrorClass {
         | "token_revoked"
         | "token_expired"
         | "account_inactive"
-        | "not_allowed_token_type" => ErrorClass::Configuration { token_refused: true },
-        "missing_scope"
-        | "not_in_channel"
+        | "not_allowed_token_type"
+        // Whoever adds the scope may get another token.
+        | "missing_scope" => ErrorClass::Configuration { token_refused: true },
+        "not_in_channel"
         | "is_archived"
         | "no_permission"
         | "access_denied"

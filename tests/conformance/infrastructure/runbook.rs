@@ -10,8 +10,9 @@ use keytide_aws::ledger::{Halt, PolicyInForce};
 use serde_json::{Value, json};
 
 use super::{
-    file,
+    TEMPLATES, file,
     template::{Deployed, security},
+    template_text,
 };
 use crate::counterparts::problems_by_aws_cli;
 
@@ -32,10 +33,8 @@ fn every_alarm_has_its_section(runbook: &str, deployed: &Deployed) {
     // What is named anywhere else is there, too.
     let names = runbook.split('`').skip(1).step_by(2).filter(|text| text.starts_with("keytide-"));
     let known = |name: &str| {
-        alarms.contains(name)
-            || file("infra/security-account.yaml").contains(&name.replacen("keytide", "${Prefix}", 1))
-            || file("infra/member-account.yaml").contains(&name.replacen("keytide", "${Prefix}", 1))
-            || file("infra/enforced-account.yaml").contains(&name.replacen("keytide", "${Prefix}", 1))
+        let declared = name.replacen("keytide", "${Prefix}", 1);
+        alarms.contains(name) || TEMPLATES.iter().any(|template| template_text(template).contains(&declared))
     };
     for name in names.filter(|name| !name.contains(char::is_whitespace)) {
         assert!(known(name), "{name} is neither an alarm nor anything else of the templates");

@@ -87,7 +87,7 @@ async fn each_error_code_has_its_class() {
         ("token_revoked", configuration(true)),
         ("token_expired", configuration(true)),
         ("account_inactive", configuration(true)),
-        ("missing_scope", configuration(false)),
+        ("missing_scope", configuration(true)),
         ("not_in_channel", configuration(false)),
         ("is_archived", configuration(false)),
         ("channel_not_found", ErrorClass::Recipient),
