@@ -4,7 +4,7 @@
 //! templates' parameters, as they are, over resources that moto knows; what the templates themselves hold is judged in
 //! `infrastructure`. What moto does not do as AWS does is put right in `serve_moto.py`: what a delegated administrator sees of
 //! the organization, and whether `StackSets` may reach it.
-#![expect(clippy::indexing_slicing, reason = "a test says so by failing")]
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test says so by failing")]
 
 use std::{
     collections::BTreeMap,

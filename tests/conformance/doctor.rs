@@ -1,6 +1,6 @@
 //! `keytide doctor` and `keytide redrive`, as the real program against moto: an installation that is well, and each defect
 //! sown once and found.
-#![expect(clippy::indexing_slicing, reason = "a test says so by failing")]
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test says so by failing")]
 
 mod fakes;
 mod installed;

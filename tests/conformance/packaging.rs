@@ -16,7 +16,7 @@ const DEFECTS: [(&str, &str); 16] = [
     ("if not asked or", "if asked and"),
     // A path of the machine, and what only looks like one.
     (r#"re.escape(str(path).encode()) + rb"/""#, r#"re.escape(str(path).encode()) + rb"//""#),
-    (r#"(?<![\w.\-/])"#, ""),
+    (r"(?<![\w.\-/])", ""),
     ("str(path) == name or", ""),
     // Zips.
     ("date_time=(1980, 1, 1, 0, 0, 0)", "date_time=__import__('time').localtime()[:6]"),

@@ -182,7 +182,7 @@ fn the_organization_gives_each_account_what_its_template_asks_for() {
     }
 }
 
-/// The groups of instances of a StackSet, if it is deployed.
+/// The groups of instances of a `StackSet`, if it is deployed.
 fn groups(organization: &Deployed, stack_set: &str) -> Option<Value> {
     let is_there = organization.ids("AWS::CloudFormation::StackSet").contains(&stack_set);
     is_there.then(|| organization.properties(stack_set)["StackInstancesGroup"].clone())
@@ -420,9 +420,9 @@ fn every_sample_event_takes_the_way_that_core_would_have_it_take() {
         let defect = spoilt(&[(template, good, bad)]).remove(0);
         let caught = catch_unwind(AssertUnwindSafe(|| {
             if template == member_yaml {
-                the_ways(&defect, &security())
+                the_ways(&defect, &security());
             } else {
-                the_ways(&member(&[]), &defect)
+                the_ways(&member(&[]), &defect);
             }
         }));
         assert!(caught.is_err(), "{bad:?} in place of {good:?} was not seen");

@@ -459,7 +459,7 @@ mod tests {
         });
         one(&stopped, Broken, "is stopped");
         let another = inside(|seen| {
-            seen.trails.as_mut().unwrap().insert(0, Trail { is_multi_region: false, ..trail() })
+            seen.trails.as_mut().unwrap().insert(0, Trail { is_multi_region: false, ..trail() });
         });
         assert_eq!(another, []);
     }

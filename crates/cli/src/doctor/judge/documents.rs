@@ -89,10 +89,8 @@ pub(super) fn trust(document: &Value, security: &str, roles: &[String]) -> Vec<F
     let admitting = granting(document, "sts:AssumeRole");
     let of_security =
         |named: &&str| *named == "*" || *named == security || named.contains(&format!("::{security}:"));
-    let admitting: Vec<Statement<'_>> = admitting
-        .into_iter()
-        .filter(|statement| statement.names("AWS").iter().any(|named| of_security(named)))
-        .collect();
+    let admitting: Vec<Statement<'_>> =
+        admitting.into_iter().filter(|statement| statement.names("AWS").iter().any(&of_security)).collect();
     let mut faults = Vec::new();
     for role in roles {
         let enters = |statement: &&Statement<'_>| {

@@ -83,7 +83,7 @@ pub(in super::super) fn installation(seen: &Installation, now: Timestamp) -> Vec
     way_in(&mut found, seen, &back);
     match found.known("the schedule", &seen.schedule) {
         Some(None) => {
-            found.broken(format!("the schedule {prefix}-sweep is not there: nobody sweeps"), &*back)
+            found.broken(format!("the schedule {prefix}-sweep is not there: nobody sweeps"), &*back);
         }
         Some(Some(false)) => found.broken(
             format!("the schedule {prefix}-sweep is disabled: nobody sweeps"),
@@ -93,7 +93,7 @@ pub(in super::super) fn installation(seen: &Installation, now: Timestamp) -> Vec
     }
     match found.known("the ledger's table", &seen.table) {
         Some(None) => {
-            found.broken("the ledger's table is not there", "infra/RUNBOOK.md, \"The table is lost\"")
+            found.broken("the ledger's table is not there", "infra/RUNBOOK.md, \"The table is lost\"");
         }
         Some(Some(table)) => table_is(&mut found, table, &format!("{prefix}-ledger")),
         None => {}

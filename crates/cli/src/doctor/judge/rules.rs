@@ -91,8 +91,8 @@ pub(super) fn rule_is(found: &mut Findings<'_>, wanted: &Wanted<'_>, rule: Optio
         return;
     };
     if target.role != wanted.role {
-        let role = wanted.role.as_deref().unwrap_or("no role at all");
-        found.broken(format!("the rule {name} does not send by {role}: what it sends is refused"), mend);
+        let sender = wanted.role.as_deref().unwrap_or("no role at all");
+        found.broken(format!("the rule {name} does not send by {sender}: what it sends is refused"), mend);
     }
     if target.is_rewritten {
         found.broken(

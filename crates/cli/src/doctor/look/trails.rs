@@ -34,7 +34,7 @@ impl<Enter: AsyncFn(&str) -> Seen<SdkConfig>> Elsewhere<Enter> {
             return settings.clone();
         }
         let settings = match (self.enter)(owner).await {
-            Ok(config) => settings(&config, arn, region).await,
+            Ok(config) => Box::pin(settings(&config, arn, region)).await,
             Err(why) => (Err(why.clone()), Err(why)),
         };
         known.insert(arn.to_owned(), settings.clone());
@@ -59,7 +59,7 @@ pub(super) async fn trails<Enter: AsyncFn(&str) -> Seen<SdkConfig>>(
         let owner = name.split(':').nth(4).filter(|owner| *owner != account).map(str::to_owned);
         let (is_logging, has_writes) = match &owner {
             Some(owner) => elsewhere.settings(owner, &name, &home_region).await,
-            None => settings(config, &name, &home_region).await,
+            None => Box::pin(settings(config, &name, &home_region)).await,
         };
         trails.push(Trail {
             is_multi_region: found.is_multi_region_trail == Some(true),
