@@ -36,19 +36,20 @@ pub(crate) async fn measure(table: &mut Table) -> Outcome<()> {
     say(table, "units of an account's day", without_keys, format!("{DAYS} days"));
     say(table, "and of each of its keys", each_key, format!("{DAYS} days"));
 
-    let mut organization = peers::one_account().await?;
+    let organization = peers::one_account().await?;
     organization.run(1).await?;
-    let mut days = Vec::new();
-    for number in [peers::DUE_AGAIN - 1, peers::DUE_AGAIN] {
+    let day_of = async |number: u32, told: u32| -> Outcome<Units> {
         organization.go_to_day(number)?;
         organization.aws.count_units();
         let day = organization.run(1).await?;
-        peers::check(&day, if number == peers::DUE_AGAIN { peers::DUE } else { 0 })?;
-        days.push(organization.aws.units());
-    }
-    let notices = over(difference(days[1], days[0]), f64::from(peers::DUE));
+        peers::check(&day, told)?;
+        Ok(organization.aws.units())
+    };
+    let steady = day_of(peers::DUE_AGAIN - 1, 0).await?;
+    let due = day_of(peers::DUE_AGAIN, peers::DUE).await?;
+    let notices = over(difference(due, steady), f64::from(peers::DUE));
     say(table, "units of a key's notices", notices, format!("{} keys", peers::DUE));
-    organization = peers::one_account().await?;
+    let organization = peers::one_account().await?;
     organization.aws.count_units();
     organization.run(1).await?;
     let first = over(organization.aws.units(), f64::from(peers::KEYS));
