@@ -26,4 +26,5 @@ mod doctor;
 mod drills;
 mod installation;
 mod packages;
+mod roles;
 mod stories;

@@ -5,7 +5,8 @@
 //
 // Q is one request, {principal, action, resource, account, policies, session?, trust?, scps?, context}, and its answer
 // "Allowed" or how it is denied; or, with `resources` in place of action and resource, every action that there is on each
-// of them, and the answer is a list of those that are allowed on any.
+// of them, and the answer is a list of those that are allowed on any; with `actions` besides, of these and no others;
+// with `exactly`, not on "*" besides, which stands for a call without a resource, and matches any.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -54,8 +55,8 @@ for (const line of readFileSync(0, "utf8").split("\n").filter((line) => line.tri
     if (answer === undefined) throw new Error(`${name}: ${question.action} knows no resource like ${question.resource}`);
   } else {
     const allowed = new Set();
-    for (const action of actions) {
-      for (const resource of [...question.resources, "*"]) {
+    for (const action of question.actions ?? actions) {
+      for (const resource of [...question.resources, ...(question.exactly ? [] : ["*"])]) {
         if ((await ask(question, action, resource)) === "Allowed") {
           allowed.add(action);
           break;

@@ -53,16 +53,32 @@ fn resources(policies: &[Value]) -> BTreeSet<String> {
     resources
 }
 
+/// What a role may do, out of all that there is, whatever its conditions ask for: they could be such as always hold.
 fn every_action(deployed: &Deployed, account: &str, role: &str) -> (String, Value) {
-    let policies = deployed.policies(role);
+    let mut policies = deployed.policies(role);
+    let resources = resources(&policies);
+    for statement in policies.iter_mut().flat_map(|policy| policy["Statement"].as_array_mut().unwrap()) {
+        statement.as_object_mut().unwrap().remove("Condition");
+    }
     let question = json!({
         "principal": format!("arn:aws:sts::{account}:assumed-role/{}/a-session", deployed.name(role)),
-        "account": account,
-        "resources": resources(&policies),
-        "policies": policies,
-        "context": context(),
+        "account": account, "resources": resources, "policies": policies, "context": {},
     });
     (role.to_owned(), question)
+}
+
+/// What of these actions a role may do where its conditions hold.
+fn these_actions(deployed: &Deployed, account: &str, role: &str, actions: &[&str]) -> (String, Value) {
+    let (name, mut question) = every_action(deployed, account, role);
+    question["policies"] = json!(deployed.policies(role));
+    question["context"] = context();
+    question["actions"] = json!(actions);
+    (name, question)
+}
+
+/// The actions of an answer.
+fn listed(answer: &Value) -> BTreeSet<String> {
+    answer.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -110,14 +126,20 @@ fn each_role_may_do_what_its_code_calls_and_nothing_else() {
     ];
     let roles = [&security, &member, &enforced].map(|deployed| deployed.ids("AWS::IAM::Role").len());
     assert_eq!(roles.iter().sum::<usize>(), expected.len(), "every role is asked about");
-    let questions: Vec<(String, Value)> =
+    let mut questions: Vec<(String, Value)> =
         expected.iter().map(|(deployed, account, role, _)| every_action(deployed, account, role)).collect();
-    for ((_, _, role, actions), answer) in expected.iter().zip(permissions(&questions)) {
-        let allowed: BTreeSet<&str> =
-            answer.as_array().unwrap().iter().map(|action| action.as_str().unwrap()).collect();
-        let mut expected: BTreeSet<&str> = actions.iter().copied().collect();
-        expected.insert(EVERYBODY_MAY);
-        assert_eq!(allowed, expected, "{role}");
+    questions.extend(
+        expected
+            .iter()
+            .map(|(deployed, account, role, actions)| these_actions(deployed, account, role, actions)),
+    );
+    let answers = permissions(&questions);
+    let (at_most, at_least) = answers.split_at(expected.len());
+    for (((_, _, role, actions), at_most), at_least) in expected.iter().zip(at_most).zip(at_least) {
+        let mut actions: BTreeSet<String> = actions.iter().map(|action| (*action).to_owned()).collect();
+        assert_eq!(listed(at_least), actions, "{role}, where its conditions hold");
+        actions.insert(EVERYBODY_MAY.to_owned());
+        assert_eq!(listed(at_most), actions, "{role}");
     }
 }
 
@@ -135,6 +157,17 @@ fn a_right_too_many_is_seen_among_all_that_there_are() {
         EVERYBODY_MAY,
     ];
     assert_eq!(*answer, json!(expected));
+    // Nor is it hidden by a condition, such as always holds.
+    let mut member = member(&[]);
+    member.grant(
+        "ReaderRole",
+        &json!({
+            "Effect": "Allow", "Action": "iam:DeleteUser", "Resource": "*",
+            "Condition": {"StringEquals": {"aws:RequestedRegion": "us-east-1"}},
+        }),
+    );
+    let answer = permissions(&[every_action(&member, PROD, "ReaderRole")]);
+    assert!(listed(&answer[0]).contains("iam:DeleteUser"));
 }
 
 /// The operations in accounts that the code names where it counts its calls, out of these files.
@@ -410,6 +443,27 @@ fn a_session_narrowed_to_one_user_reaches_no_other() {
     for ((action, resource, allowed), answer) in cases.iter().zip(permissions(&questions)) {
         assert_eq!(answer == "Allowed", *allowed, "{action} of {resource}: {answer}");
     }
+    // And out of all that there is, on that user, on another, and on a role.
+    let role = format!("arn:aws:iam::{PROD}:role/alice");
+    let of_all = |session: &Value, resources: &[&String]| {
+        let (name, mut question) = every_action(&enforced, PROD, "DisablerRole");
+        question["session"] = session.clone();
+        question["resources"] = json!(resources);
+        question["exactly"] = json!(true);
+        (name, question)
+    };
+    let mut wide = session.clone();
+    wide["Statement"][0]["Resource"] = json!(format!("arn:aws:iam::{PROD}:user/*"));
+    let (alice, bruno) = (user("alice"), user("bruno"));
+    let answers = permissions(&[
+        of_all(&session, &[&alice, &bruno, &role]),
+        of_all(&session, &[&bruno, &role]),
+        of_all(&wide, &[&bruno, &role]),
+    ]);
+    let two = ["iam:ListAccessKeys", "iam:UpdateAccessKey"].map(str::to_owned);
+    assert_eq!(listed(&answers[0]), BTreeSet::from(two.clone()));
+    assert_eq!(listed(&answers[1]), BTreeSet::new());
+    assert_eq!(listed(&answers[2]), BTreeSet::from(two), "a session that is not narrowed is seen");
 }
 
 /// The ledger's partitions, and who may write each: the two functions, and people by right.

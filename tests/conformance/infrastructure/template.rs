@@ -9,7 +9,7 @@ use crate::counterparts::templates_in_long_form;
 
 pub(crate) const SECURITY: &str = "999988887777";
 pub(crate) const PROD: &str = "111122223333";
-pub(super) const ORGANIZATION: &str = "o-tidewater1";
+pub(crate) const ORGANIZATION: &str = "o-tidewater1";
 pub(super) const EXTERNAL_ID: &str = "tidewater-7";
 const REGION: &str = "us-east-1";
 
@@ -23,6 +23,8 @@ pub(crate) struct Deployed {
     template: &'static Value,
     account: &'static str,
     parameters: Map<String, Value>,
+    /// Statements that a test adds to a role, by its logical id.
+    sown: BTreeMap<String, Value>,
 }
 
 const SECURITY_IS_GIVEN: [(&str, &str); 7] = [
@@ -116,11 +118,11 @@ impl Deployed {
             };
             (name.clone(), value)
         });
-        Self { template, account, parameters: parameters.collect() }
+        Self { template, account, parameters: parameters.collect(), sown: BTreeMap::new() }
     }
 
     /// The logical ids of the resources of a type that are deployed.
-    pub(super) fn ids(&self, of_type: &str) -> Vec<&'static str> {
+    pub(crate) fn ids(&self, of_type: &str) -> Vec<&'static str> {
         let resources = self.template["Resources"].as_object().unwrap().iter();
         resources
             .filter(|(_, resource)| resource["Type"] == of_type)
@@ -135,9 +137,19 @@ impl Deployed {
     }
 
     /// A role's policies.
-    pub(super) fn policies(&self, role: &str) -> Vec<Value> {
+    pub(crate) fn policies(&self, role: &str) -> Vec<Value> {
         let policies = self.properties(role)["Policies"].as_array().unwrap().clone();
-        policies.into_iter().map(|policy| policy["PolicyDocument"].clone()).collect()
+        let mut policies: Vec<Value> =
+            policies.into_iter().map(|policy| policy["PolicyDocument"].clone()).collect();
+        if let Some(statement) = self.sown.get(role) {
+            policies[0]["Statement"].as_array_mut().unwrap().push(statement.clone());
+        }
+        policies
+    }
+
+    /// Adds a statement to a role's policy, to be found.
+    pub(super) fn grant(&mut self, role: &str, statement: &Value) {
+        self.sown.insert(role.to_owned(), statement.clone());
     }
 
     /// The ARN of a resource.
