@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -292,9 +294,12 @@ pub(crate) fn start_emulate_slack() -> EmulateSlack {
 /// A process that serves until this is dropped, or until the test run is gone: its standard input ends with us.
 struct Server {
     child: Child,
-    /// Kept open, also where nothing is asked: a server that writes once more must not fail for it.
-    stdout: BufReader<ChildStdout>,
+    /// What it says, a line each. Read on also where nothing is asked: a server that writes once more must not fail for it.
+    lines: Receiver<String>,
 }
+
+/// A server that says nothing for so long hangs.
+const SILENCE: Duration = Duration::from_mins(3);
 
 impl Server {
     /// Starts a server that says on one line of JSON where it is, once it is ready.
@@ -302,9 +307,17 @@ impl Server {
         // Its complaints go where the test run's go.
         let mut child =
             must("start the server", command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn());
-        let stdout =
-            BufReader::new(must("find the server's output", child.stdout.take().ok_or("it is not piped")));
-        let mut server = Self { child, stdout };
+        let stdout = must("find the server's output", child.stdout.take().ok_or("it is not piped"));
+        let (said, lines) = mpsc::channel();
+        // Ends with the server's output, or once nobody listens.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if said.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Self { child, lines };
         let said = server.hear(&format!("{command:?}"));
         (server, said)
     }
@@ -317,8 +330,7 @@ impl Server {
     }
 
     fn hear(&mut self, what: &str) -> Value {
-        let mut line = String::new();
-        must(&format!("read the server's line on {what}"), self.stdout.read_line(&mut line));
+        let line = must(&format!("hear the server on {what}"), self.lines.recv_timeout(SILENCE));
         must(&format!("read {line:?}, which the server said on {what}, as JSON"), serde_json::from_str(&line))
     }
 }
