@@ -59,6 +59,7 @@ const STORY: &[Sample] = samples!["story":
 
 /// One case each.
 const CASES: &[Sample] = samples!["cloudtrail":
+    "attach-policy-by-keytide-disabler",
     "attach-quarantine-policy",
     "console-login",
     "create-access-denied",
