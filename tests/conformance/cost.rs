@@ -90,7 +90,9 @@ fn what_was_measured_is_what_is_reckoned_with() {
         row.split('|').nth(2).unwrap().to_owned()
     };
     let numbers = |text: &str| -> Vec<f64> {
-        text.split(|c: char| !(c.is_ascii_digit() || c == '.')).filter_map(|word| word.parse().ok()).collect()
+        text.split(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .filter_map(|word| word.trim_end_matches('.').parse().ok())
+            .collect()
     };
     let units = numbers(&cells("what DynamoDB bills"));
     let [event_read, event, day_read, day, key_read, key, notices_read, notices] = units[..] else {

@@ -429,7 +429,7 @@ mod tests {
             assert_eq!(sim.messages().len(), posted);
         }
         let class = post(&sim, "C0INFRA").await.unwrap_err().class;
-        assert_eq!(class, ErrorClass::Configuration { token_refused: false });
+        assert_eq!(class, ErrorClass::Configuration { token_refused: true });
         let receipt = post(&sim, "C0INFRA").await.unwrap();
         assert!(receipt.note.unwrap().contains("invalid_blocks"));
         assert_eq!(sim.messages()[1].blocks, Value::Null);
