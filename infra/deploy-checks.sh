@@ -30,13 +30,13 @@ expect() {
 
 # CloudFormation takes so many bytes of a parameter, Lambda of all variables of a function.
 expect_short() {
-  local name=$1 most=$2 expected=$3
-  (($(printf %s "${!name}" | wc -c) <= most)) || problem "$name is longer than $most bytes: expected $expected"
+  local what=$1 text=$2 most=$3 expected=$4
+  (($(printf %s "$text" | wc -c) <= most)) || problem "$what: longer than $most bytes: expected $expected"
 }
 
 # No pattern repeats anything more than 255 times: macOS refuses one that does.
 check_settings() {
-  local lists account='[0-9]{12}' hour='([01]?[0-9]|2[0-3])' unit='(r-[a-z0-9]{4,32}|ou-[a-z0-9-]+)' role
+  local account='[0-9]{12}' hour='([01]?[0-9]|2[0-3])' unit='(r-[a-z0-9]{4,32}|ou-[a-z0-9-]+)' role
   local some="($account(,$account)*)?"
   # A role by its full name, or one of IAM Identity Center's, whose name ends as it likes.
   role="arn:aws:iam::${SECURITY_ACCOUNT_ID:-$account}:role/([A-Za-z0-9_+=.@/-]+|\
@@ -51,7 +51,7 @@ aws-reserved/sso\.amazonaws\.com/(\*|[a-z0-9-]+/)?AWSReservedSSO_[A-Za-z0-9_+=.@
   expect EXTERNAL_ID '[A-Za-z0-9_+=,.@:/-]{2,}' "two characters or more that nobody else uses; uuidgen makes a good one"
   expect PREFIX '[a-z][a-z0-9-]{1,30}[a-z0-9]' "3 to 32 small letters, digits and hyphens"
   expect ENFORCED_ACCOUNT_IDS "all|$some" "account ids, by commas, or all"
-  expect_short ENFORCED_ACCOUNT_IDS 4096 "315 accounts at most, or all"
+  expect_short ENFORCED_ACCOUNT_IDS "$ENFORCED_ACCOUNT_IDS" 4096 "315 accounts at most, or all"
   expect DISABLER_IN_MANAGEMENT_ACCOUNT 'absent|present' "absent or present"
   expect OPERATORS "($role(,$role)*)?" \
     "ARNs of roles in account ${SECURITY_ACCOUNT_ID:-SECURITY_ACCOUNT_ID}, by commas; with * only as in the example's"
@@ -60,9 +60,9 @@ aws-reserved/sso\.amazonaws\.com/(\*|[a-z0-9-]+/)?AWSReservedSSO_[A-Za-z0-9_+=.@
   expect EXCLUDE_ACCOUNTS "$some" "account ids, by commas"
   expect ACCOUNT_NAMES "($account=[^,=]+(,$account=[^,=]+)*)?" "names such as 111122223333=prod, by commas"
   # The function has four kilobytes for all that it is told, and these are the most of it.
-  lists=$ACCOUNTS$INCLUDE_ACCOUNTS$EXCLUDE_ACCOUNTS$ACCOUNT_NAMES
-  expect_short lists 3000 "fewer in ACCOUNTS, INCLUDE_ACCOUNTS, EXCLUDE_ACCOUNTS and ACCOUNT_NAMES together: without them the \
-organization's own list and names hold"
+  expect_short "ACCOUNTS, INCLUDE_ACCOUNTS, EXCLUDE_ACCOUNTS and ACCOUNT_NAMES together" \
+    "$ACCOUNTS$INCLUDE_ACCOUNTS$EXCLUDE_ACCOUNTS$ACCOUNT_NAMES" 3000 \
+    "fewer; without them the organization's own list and names hold"
   expect FAILED_ATTEMPTS 'never|root-and-others|always' "never, root-and-others or always"
   expect ARCHITECTURE 'arm64|x86_64' "arm64 or x86_64"
   expect SWEEP_HOURS "$hour,$hour" "two hours of the day such as 6,9"

@@ -499,6 +499,28 @@ fn people_who_may_look_are_roles_of_the_security_account() {
 }
 
 #[test]
+fn lists_that_cloudformation_or_lambda_would_not_take_are_refused_before() {
+    let ids = |many: usize| vec!["111122223333"; many].join(",");
+    let mut installer = Installer::new();
+    for name in ["SECURITY_ACCOUNT_ID", "ORGANIZATION_ACCOUNT_ID"] {
+        installer.set(name, SECURITY);
+    }
+    // The organization's id is missing, so that AWS is never asked.
+    let problems = |installer: &Installer| -> Vec<String> {
+        let run = installer.run("destroy", &[("YES", "1")], "");
+        assert!(!run.succeeded, "{}", run.said);
+        run.said.lines().filter(|line| line.contains(": longer than ")).map(str::to_owned).collect()
+    };
+    installer.set("ENFORCED_ACCOUNT_IDS", &ids(315));
+    assert_eq!(problems(&installer), [""; 0]);
+    installer.set("ENFORCED_ACCOUNT_IDS", &ids(316));
+    installer.set("INCLUDE_ACCOUNTS", &ids(250));
+    let found = problems(&installer);
+    assert!(found.len() == 2 && found[0].contains("315 accounts at most, or all"), "{found:?}");
+    assert!(found[1].contains("EXCLUDE_ACCOUNTS and ACCOUNT_NAMES together"), "{found:?}");
+}
+
+#[test]
 fn only_what_was_packaged_is_deployed() {
     let installer = Installer::new();
     let sums = installer.folder.path().join("packages/SHA256SUMS");
