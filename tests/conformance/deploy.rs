@@ -865,7 +865,7 @@ fn deployed_twice_is_deployed_once_and_what_is_destroyed_leaves_the_ledger() {
     let length = format!("s3api head-object --bucket {bucket} --key {package} --query ContentLength");
     assert_eq!(installer.aws("security", &length), "watcher-x86_64-0.1.0-aaaa".len());
     let deployed = installer.state();
-    assert_eq!(deployed["versions"].as_array().unwrap().len(), 5, "{}", deployed["versions"]);
+    assert_eq!(deployed["versions"].as_array().unwrap().len(), 6, "{}", deployed["versions"]);
 
     let run = installer.run("destroy", &yes, "");
     assert!(!run.succeeded, "{}", run.said);
