@@ -218,13 +218,13 @@ stack_parameter() {
 check_leftovers() {
   local left="there is no stack $PREFIX, but of an earlier installation its" group
   if ask in_security dynamodb describe-table --table-name "$PREFIX-ledger" --query Table.TableStatus; then
-    problem "$left table $PREFIX-ledger: see DEPLOY.md, \"Come back\""
+    problem "$left table $PREFIX-ledger is there: see DEPLOY.md, \"Come back\""
   elif [[ $refusal != *ResourceNotFoundException* ]]; then problem "table $PREFIX-ledger: $refusal"
   fi
   for group in "/aws/lambda/$PREFIX-watcher" "/aws/lambda/$PREFIX-sweeper"; do
     if ! ask in_security logs describe-log-groups --log-group-name-prefix "$group" \
       --query "logGroups[?logGroupName=='$group'].logGroupName"; then problem "log group $group: $refusal"
-    elif [[ $answer == *"$group"* ]]; then problem "$left log group $group: see DEPLOY.md, \"Come back\""
+    elif [[ $answer == *"$group"* ]]; then problem "$left log group $group is there: see DEPLOY.md, \"Come back\""
     fi
   done
 }

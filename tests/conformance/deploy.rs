@@ -726,7 +726,8 @@ fn what_failed_in_aws_is_named_with_the_one_command_that_helps() {
     }
     let problems = installer.problems("deploy");
     assert!(
-        problems.len() == 1 && problems[0].contains("its log group /aws/lambda/tidewater-keys-sweeper:"),
+        problems.len() == 1
+            && problems[0].contains("its log group /aws/lambda/tidewater-keys-sweeper is there:"),
         "{problems:#?}"
     );
 }
