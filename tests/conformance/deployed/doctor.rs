@@ -61,7 +61,7 @@ fn besides(keytide: &mut Installation) {
 
 /// What is found only since MiniStack and emulate are not AWS and Slack: of whom, how it begins, and why.
 const OF_THE_STAND_INS: [(&str, &str, &str); 7] = [
-    ("installation", "Slack could not be looked at: ", "emulate does not have auth.test"),
+    ("installation", "Slack could not be looked at: ", "emulate answers auth.test by POST alone"),
     ("installation", "the bus could not be looked at: ", "MiniStack asks for the right to all buses"),
     ("installation", "the bus's rule could not be looked at: ", "and to all rules"),
     ("installation", "old rows of the ledger never expire", "it takes no expiry from a template"),
