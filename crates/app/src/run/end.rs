@@ -80,9 +80,9 @@ impl<P: Post> Runs<P> {
         let mut digest = compose(&run.value, &outcomes, previous.as_ref(), policy, invocation.now());
         digest.unaccepted = self.ledger.acceptance().await?.unaccepted.map(|unaccepted| unaccepted.why);
         let oldest_sweep_hours = self.oldest_sweep_hours(&run.value, &outcomes, invocation.now()).await?;
-        // What a ledger that nobody has accepted holds must not stand above what was known before.
         let halt = self.ledger.halt().await?.map(|found| found.value);
         let is_halted = halt.is_some();
+        // What a ledger that nobody has accepted holds must not stand above what was known before.
         let copy = match digest.unaccepted {
             Some(_) => None,
             None => Some(Box::new(Copy::InForce {
