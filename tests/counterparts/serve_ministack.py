@@ -104,10 +104,33 @@ def invoke_target(target, event, rule, view=None, within=eventbridge._invoke_tar
     return within(target, event, rule, view)
 
 
+def resource_arn(service, method, path, headers, body, *rest, within=iam_actions.extract_resource_arn):
+    """MiniStack names the default bus in the ARNs of its rules, and knows neither the rule of ListTargetsByRule nor the bus of
+    DescribeEventBus. In AWS an ARN names a rule's bus only if it is another, and these calls are about that rule or bus."""
+    *_, region, account = rest
+    action = next((value for name, value in headers.items() if name.lower() == "x-amz-target"), "").split(".")[-1]
+    if service != "events" or action not in ("DescribeRule", "ListTargetsByRule", "DescribeEventBus"):
+        return within(service, method, path, headers, body, *rest)
+    asked = json.loads(body)
+    bus, rule = asked.get("EventBusName", "default"), asked.get("Rule") or asked.get("Name")
+    name = f"event-bus/{rule}" if action == "DescribeEventBus" else f"rule/{rule}" if bus == "default" else f"rule/{bus}/{rule}"
+    return f"arn:aws:events:{region}:{account}:{name}"
+
+
+def put_permission(asked, within=eventbridge._put_permission):
+    """MiniStack passes over a Policy and opens the bus to everybody. In AWS it is the bus's policy from then on."""
+    if "Policy" not in asked:
+        return within(asked)
+    eventbridge._event_bus_policies[asked.get("EventBusName", "default")] = json.loads(asked["Policy"])
+    return responses.json_response({})
+
+
 iam_evaluator._resolve_condition_key = condition_key
 iam_actions.extract_iam_action = iam_action
+iam_actions.extract_resource_arn = resource_arn
 eventbridge._dispatch_to_event_bus = to_event_bus
 eventbridge._invoke_target = invoke_target
+eventbridge._put_permission = put_permission
 # It looks at schedules every ten seconds; a test waits for each.
 scheduler._SCHEDULE_TICK_INTERVAL = 0.2
 

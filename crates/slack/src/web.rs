@@ -76,12 +76,13 @@ fn client(is_loopback: bool) -> Result<Client, reqwest::Error> {
 pub struct Said {
     /// The body; null where it was none.
     pub body: Value,
-    /// The token's scopes, as Slack lists them beside every answer.
-    pub scopes: Vec<String>,
+    /// The token's scopes, as Slack lists them beside every answer in `x-oauth-scopes`; `None` where it did not.
+    pub scopes: Option<Vec<String>>,
 }
 
 impl WebApi {
-    /// Asks Slack for something, by a method that changes nothing; its arguments stand in the address.
+    /// Asks Slack for something, by a method that changes nothing. Its arguments go as a form, which every method takes;
+    /// JSON, those that write alone.
     pub async fn look(
         &self,
         token: &Token,
@@ -89,15 +90,12 @@ impl WebApi {
         arguments: &[(&str, &str)],
     ) -> Result<Said, NoAnswer> {
         let not_sent = |cause: &str| NoAnswer::NotSent(cause.to_owned());
-        let mut url = self.base.join(method).map_err(|_| not_sent("the method is no part of an address"))?;
-        if !arguments.is_empty() {
-            url.query_pairs_mut().extend_pairs(arguments);
-        }
-        let request = self.client.get(url).timeout(LOOKING).header(AUTHORIZATION, bearer(token)?);
-        let response = request.send().await.map_err(no_answer)?;
+        let url = self.base.join(method).map_err(|_| not_sent("the method is no part of an address"))?;
+        let request = self.client.post(url).timeout(LOOKING).header(AUTHORIZATION, bearer(token)?);
+        let response = request.form(arguments).send().await.map_err(no_answer)?;
         let scopes = response.headers().get("x-oauth-scopes").and_then(|scopes| scopes.to_str().ok());
-        let scopes = scopes.unwrap_or_default().split(',').map(str::trim).filter(|scope| !scope.is_empty());
-        let scopes = scopes.map(str::to_owned).collect();
+        let scopes = scopes.map(|scopes| scopes.split(',').map(str::trim).filter(|scope| !scope.is_empty()));
+        let scopes = scopes.map(|scopes| scopes.map(str::to_owned).collect());
         Ok(Said { body: body(response).await?, scopes })
     }
 }

@@ -60,13 +60,10 @@ fn besides(keytide: &mut Installation) {
 }
 
 /// What is found only since MiniStack and emulate are not AWS and Slack: of whom, how it begins, and why.
-const OF_THE_STAND_INS: [(&str, &str, &str); 7] = [
-    ("installation", "Slack could not be looked at: ", "emulate answers auth.test by POST alone"),
-    ("installation", "the bus could not be looked at: ", "MiniStack asks for the right to all buses"),
-    ("installation", "the bus's rule could not be looked at: ", "and to all rules"),
-    ("installation", "old rows of the ledger never expire", "it takes no expiry from a template"),
+const OF_THE_STAND_INS: [(&str, &str, &str); 4] = [
+    ("installation", "Slack did not say which scopes", "emulate sends no x-oauth-scopes"),
+    ("installation", "old rows of the ledger never expire", "MiniStack takes no expiry from a template"),
     ("installation", "the ledger's table cannot be restored", "nor a table's recovery"),
-    ("account", "the rule keytide-", "and to all rules"),
     ("prod", "no trail records IAM's calls", "it shows the organization's trail in its own account alone"),
 ];
 
@@ -100,8 +97,15 @@ async fn the_doctor_finds_in_what_the_templates_deploy_only_what_is_still_to_be_
 
     let found = findings(&keytide, &vera, EXTERNAL_ID);
     let found = own(&keytide, found, true);
-    let to_do =
-        [of("installation", "no run has ever begun"), never(&prod), disabler.clone(), never(SECURITY)];
+    // With keytide's own scopes Slack says nothing of a channel; that a digest stands in it does.
+    let unseen = "whether the bot is in the channel could not be looked at (missing_scope), and no digest was posted of late";
+    let to_do = [
+        of("installation", "no run has ever begun"),
+        of("installation", unseen),
+        never(&prod),
+        disabler.clone(),
+        never(SECURITY),
+    ];
     assert_eq!(found, to_do);
 
     // With another external id the other account lets nobody in, and that is said once.

@@ -7,9 +7,9 @@ use std::sync::{
 
 use axum::{
     Router,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::any,
+    routing::post,
 };
 use serde_json::{Value, json};
 
@@ -33,8 +33,8 @@ pub(super) async fn slack(scopes: &'static str) -> String {
         let body = if is_known { body } else { json!({"ok": false, "error": "invalid_auth"}) };
         ([("x-oauth-scopes", scopes)], body.to_string()).into_response()
     };
-    let info = move |uri: Uri, headers: HeaderMap| async move {
-        let is_member = uri.query().unwrap_or_default().contains("C0INFRA001");
+    let info = move |headers: HeaderMap, form: String| async move {
+        let is_member = form == "channel=C0INFRA001";
         let body = if scopes.contains("channels:read") {
             json!({"ok": true, "channel": {"is_member": is_member}})
         } else {
@@ -49,9 +49,9 @@ pub(super) async fn slack(scopes: &'static str) -> String {
     };
     let test = move |headers: HeaderMap| async move { answer(&headers, json!({"ok": true})) };
     let router = Router::new()
-        .route("/api/auth.test", any(test))
-        .route("/api/conversations.info", any(info))
-        .route("/busy/auth.test", any(busy))
+        .route("/api/auth.test", post(test))
+        .route("/api/conversations.info", post(info))
+        .route("/busy/auth.test", post(busy))
         .fallback(denied);
     serve(router).await
 }

@@ -350,7 +350,7 @@ mod tests {
             has_secret: Ok(true),
             bot: Some(Ok(Bot {
                 refused: None,
-                scopes: SCOPES.map(str::to_owned).to_vec(),
+                scopes: Ok(SCOPES.map(str::to_owned).to_vec()),
                 is_member: Ok(true),
             })),
             queues: vec![queue("events", 0), queue("accounts", 0)],
@@ -464,8 +464,12 @@ mod tests {
         };
         one(&judged(without), Broken, "the secret with Slack's token is not there, or empty");
         one(&slack(|bot| bot.refused = Some("invalid_auth".to_owned())), Broken, "invalid_auth");
-        one(&slack(|bot| drop(bot.scopes.pop())), Broken, "lacks the scope im:write");
-        one(&slack(|bot| bot.scopes.push("files:read".to_owned())), Weak, "files:read");
+        let scopes = |scopes: &[&str]| {
+            slack(|bot| bot.scopes = Ok(scopes.iter().map(|scope| (*scope).to_owned()).collect()))
+        };
+        one(&scopes(&["chat:write"]), Broken, "lacks the scope im:write");
+        one(&scopes(&["chat:write", "im:write", "files:read"]), Weak, "files:read");
+        one(&slack(|bot| bot.scopes = Err("not told".to_owned())), Unknown, "did not say which scopes");
         one(&slack(|bot| bot.is_member = Ok(false)), Broken, "not in the channel");
         let throttled = judged(|seen| seen.bot = Some(Err("ratelimited".to_owned())));
         one(&throttled, Unknown, "Slack could not be looked at: ratelimited");

@@ -12,7 +12,7 @@ pub(super) const SCOPES: [&str; 2] = ["chat:write", "im:write"];
 pub(in super::super) struct Bot {
     /// Slack's refusal of the token, if it refused it.
     pub(in super::super) refused: Option<String>,
-    pub(in super::super) scopes: Vec<String>,
+    pub(in super::super) scopes: Seen<Vec<String>>,
     /// Whether it is in the channel; an error where Slack does not tell.
     pub(in super::super) is_member: Seen<bool>,
 }
@@ -26,18 +26,7 @@ pub(super) fn bot_is(found: &mut Findings<'_>, bot: &Bot, run: Option<&LatestRun
         );
         return;
     }
-    for scope in SCOPES.iter().filter(|scope| !bot.scopes.iter().any(|has| has == *scope)) {
-        found.broken(
-            format!("the Slack app lacks the scope {scope}"),
-            "give it the scopes of infra/slack-app.yaml and install it again",
-        );
-    }
-    for scope in bot.scopes.iter().filter(|has| !SCOPES.contains(&has.as_str())) {
-        found.weak(
-            format!("the Slack app has the scope {scope}, which keytide never uses"),
-            "take it away: api.slack.com/apps, OAuth & Permissions; then install the app again",
-        );
-    }
+    scopes_are(found, &bot.scopes);
     match &bot.is_member {
         Ok(true) => {}
         Ok(false) => found.broken("the bot is not in the channel: no alert arrives", "in the channel: /invite @keytide"),
@@ -49,5 +38,31 @@ pub(super) fn bot_is(found: &mut Findings<'_>, bot: &Bot, run: Option<&LatestRun
             format!("whether the bot is in the channel could not be looked at ({why}), and no digest was posted of late"),
             "in the channel: /invite @keytide; the next digest shows it",
         ),
+    }
+}
+
+fn scopes_are(found: &mut Findings<'_>, scopes: &Seen<Vec<String>>) {
+    let scopes = match scopes {
+        Ok(scopes) => scopes,
+        Err(why) => {
+            found.add(
+                Severity::Unknown,
+                format!("Slack did not say which scopes the token has: {why}"),
+                "compare with infra/slack-app.yaml by hand: api.slack.com/apps, OAuth & Permissions",
+            );
+            return;
+        }
+    };
+    for scope in SCOPES.iter().filter(|scope| !scopes.iter().any(|has| has == *scope)) {
+        found.broken(
+            format!("the Slack app lacks the scope {scope}"),
+            "give it the scopes of infra/slack-app.yaml and install it again",
+        );
+    }
+    for scope in scopes.iter().filter(|has| !SCOPES.contains(&has.as_str())) {
+        found.weak(
+            format!("the Slack app has the scope {scope}, which keytide never uses"),
+            "take it away: api.slack.com/apps, OAuth & Permissions; then install the app again",
+        );
     }
 }

@@ -49,5 +49,6 @@ pub(super) async fn bot(url: &str, token: &Token, channel: Option<&str>) -> Seen
             }
         }
     };
-    Ok(Bot { refused, scopes: said.scopes, is_member })
+    let scopes = said.scopes.ok_or_else(|| "its answer has no x-oauth-scopes".to_owned());
+    Ok(Bot { refused, scopes, is_member })
 }
