@@ -31,7 +31,7 @@ use keytide_app::{
 use keytide_aws::{
     accounts::Accounts,
     disabler::Disabler,
-    ledger::{Approval, Change, LedgerReader},
+    ledger::{Approval, Change, Halt, LedgerReader},
     member::Members,
     queue::Queue,
     secrets::Secrets,
@@ -612,4 +612,37 @@ async fn a_schedule_shortly_before_midnight_and_one_after_it_are_one_run() {
     tokio::time::sleep(21 * HOUR).await;
     let begun = company.begin().await.unwrap();
     assert!(matches!(&begun, Begun::Started { date, .. } if date.to_string() == "2026-05-05"), "{begun:?}");
+}
+
+/// What the alarm on a forgotten halt hears, however a run comes to its end.
+#[tokio::test(start_paused = true)]
+async fn each_end_says_whether_a_halt_is_set() {
+    let company = Company::new().await;
+    let ledger = company.world.ledger();
+    let ended_by_an_account = async || {
+        company.started().await;
+        let done = company.drained().await;
+        let ends: Vec<bool> =
+            done.iter().filter_map(|(_, done, _)| Some(done.end.as_ref()?.is_halted)).collect();
+        tokio::time::sleep(DAY).await;
+        ends
+    };
+    let ended_by_a_begin = async || {
+        company.started().await;
+        company.drain(|body| usize::from(!body.contains(PROD))).await;
+        tokio::time::sleep(3 * HOUR).await;
+        let begun = company.begin().await.unwrap();
+        let Begun::Ended { end, .. } = begun else { panic!("{begun:?}") };
+        tokio::time::sleep(21 * HOUR).await;
+        end.is_halted
+    };
+    assert_eq!(ended_by_an_account().await, [false]);
+    let at = company.world.now();
+    let halt = Halt { reason: "an incident".to_owned(), author: "arn:aws:iam::1:role/vera".to_owned(), at };
+    ledger.set_halt(&halt).await.unwrap();
+    assert_eq!(ended_by_an_account().await, [true]);
+    assert!(ended_by_a_begin().await);
+    ledger.lift_halt().await.unwrap();
+    assert!(!ended_by_a_begin().await);
+    assert_eq!(ended_by_an_account().await, [false]);
 }

@@ -178,6 +178,8 @@ fn under(
 const ADMINISTRATOR: &str = "arn:aws:iam::111122223333:role/administrator";
 const APPROVER: &str = "arn:aws:iam::111122223333:role/access-key-approvers";
 const STACK_SETS: &str = "arn:aws:iam::111122223333:role/stacksets-exec-0a1b2c3d";
+/// A role of a path that only begins so.
+const UNDER_THE_STACK_SETS: &str = "arn:aws:iam::111122223333:role/stacksets-exec-0a1b2c3d/approver";
 const ROOT: &str = "arn:aws:iam::111122223333:root";
 const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
 const ALICE_UNDER_A_PATH: &str = "arn:aws:iam::111122223333:user/engineering/alice";
@@ -336,7 +338,7 @@ const ROLE_ACTIONS: [&str; 13] = [
     "iam:UpdateRole",
     "iam:UpdateRoleDescription",
 ];
-const REFUSALS: [Refusal; 11] = [
+const REFUSALS: [Refusal; 12] = [
     ("scp-no-root-keys", "RootMakesNoKeys", &["iam:CreateAccessKey"], &[ALICE], &[]),
     (
         "scp-keys-only-for-approved-users",
@@ -352,19 +354,12 @@ const REFUSALS: [Refusal; 11] = [
         &[ALICE, ALICE_UNDER_A_PATH],
         &["access-keys", "ACCESS-KEYS"],
     ),
+    ("scp-keys-only-for-approved-users", "NobodyBecomesAnApprover", &ROLE_ACTIONS, &[APPROVER], &[]),
     (
         "scp-keys-only-for-approved-users",
-        "NobodyBecomesAnApprover",
-        &[
-            "iam:AttachRolePolicy",
-            "iam:CreateRole",
-            "iam:DeleteRole",
-            "iam:DeleteRolePolicy",
-            "iam:DetachRolePolicy",
-            "iam:PutRolePolicy",
-            "iam:UpdateAssumeRolePolicy",
-        ],
-        &[APPROVER],
+        "NobodyPassesForTheStackSets",
+        &ROLE_ACTIONS,
+        &[STACK_SETS, UNDER_THE_STACK_SETS],
         &[],
     ),
     (
@@ -425,26 +420,16 @@ const REFUSALS: [Refusal; 11] = [
     ),
     (
         "scp-protect-keytide",
-        "WhatWasNotDeliveredStays",
-        &["sqs:DeleteQueue", "sqs:PurgeQueue", "sqs:SetQueueAttributes"],
+        "TheQueueOfTheUndeliveredStays",
+        &["sqs:AddPermission", "sqs:DeleteQueue", "sqs:RemovePermission", "sqs:SetQueueAttributes"],
         &["arn:aws:sqs:us-east-1:111122223333:keytide-undelivered"],
         &[],
     ),
     (
         "scp-protect-keytide",
         "NobodyPassesForTheStackSets",
-        &[
-            "iam:AttachRolePolicy",
-            "iam:CreateRole",
-            "iam:DeleteRole",
-            "iam:DeleteRolePolicy",
-            "iam:DetachRolePolicy",
-            "iam:PutRolePermissionsBoundary",
-            "iam:PutRolePolicy",
-            "iam:UpdateAssumeRolePolicy",
-            "iam:UpdateRole",
-        ],
-        &[STACK_SETS],
+        &ROLE_ACTIONS,
+        &[STACK_SETS, UNDER_THE_STACK_SETS],
         &[],
     ),
     (
@@ -506,11 +491,12 @@ fn each_statement_of_the_organizations_policies_refuses_something() {
         (approved, "KeysOnlyForApprovedUsers", ADMINISTRATOR, "iam:CreateAccessKey", ALICE, &none),
         (approved, "OnlyApproversSetTheTag", ALICE, "iam:TagUser", ALICE, &keys("access-keys")),
         (approved, "NobodyBecomesAnApprover", ADMINISTRATOR, "iam:CreateRole", approvers, &none),
+        (approved, "NobodyPassesForTheStackSets", ADMINISTRATOR, "iam:CreateRole", STACK_SETS, &none),
         (own, "KeytidesRolesStay", ADMINISTRATOR, "iam:DeleteRole", reader, &none),
         (own, "TheForwarderIsPassedToNothingElse", ADMINISTRATOR, "iam:PassRole", forwarder, &none),
         (own, "KeytidesRulesStay", ADMINISTRATOR, "events:DisableRule", rule, &none),
         (own, "KeytidesStacksStay", ADMINISTRATOR, "cloudformation:DeleteStack", stack, &none),
-        (own, "WhatWasNotDeliveredStays", ADMINISTRATOR, "sqs:PurgeQueue", undelivered, &none),
+        (own, "TheQueueOfTheUndeliveredStays", ADMINISTRATOR, "sqs:DeleteQueue", undelivered, &none),
         (own, "NobodyPassesForTheStackSets", ADMINISTRATOR, "iam:CreateRole", STACK_SETS, &none),
         (own, "NobodySetsTheirOwnOwner", ALICE, "iam:TagUser", ALICE, &keys("slack-id")),
     ];

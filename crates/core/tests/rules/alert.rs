@@ -4,8 +4,8 @@ use crate::common::{key_event, record, samples};
 use jiff::{SignedDuration, Timestamp};
 use keytide_core::{
     alert::{
-        self, AlertRules, FailedAttempts, Severity, for_failed_call, for_key_event, for_owner_event,
-        is_own_disable,
+        self, AlertRules, FailedAttempts, Severity, for_failed_call, for_key_event, for_other_call,
+        for_owner_event, is_own_disable,
     },
     cloudtrail::{FailedCall, KeyEvent, Outcome, OwnerEvent, read},
     delivery::{Delivery, DeliveryName, Ending, Receipt, Recipient, Stage},
@@ -195,4 +195,28 @@ fn a_role_with_a_functions_name_is_ours_only_where_the_functions_are() {
     assert!(!made_by_the_watcher(&rules), "anybody may make a role of that name in their own account");
     rules.own_roles.functions_in = Some("111122223333".parse().unwrap());
     assert!(made_by_the_watcher(&rules));
+}
+
+#[test]
+fn a_call_that_keytide_never_makes_is_told_where_the_role_is_ours_and_reading_is_not() {
+    let mut rules = AlertRules::default();
+    rules.own_roles.functions_in = Some("999988887777".parse().unwrap());
+    let told = |name: &str, role: &str, account: &str| {
+        let mut event = inactive_by(role, account, "somebody");
+        event["eventName"] = json!(name);
+        event["recipientAccountId"] = json!(account);
+        let Outcome::NotOurs(partial) = read(event.to_string().as_bytes()) else {
+            panic!("{name} is no event of keys")
+        };
+        for_other_call(&rules, "fact", &partial).map(|announcement| announcement.severity)
+    };
+    let critical = Some(Severity::Critical);
+    assert_eq!(told("AttachUserPolicy", "keytide-disabler", "111122223333"), critical);
+    assert_eq!(told("AttachUserPolicy", "keytide-watcher", "999988887777"), critical);
+    assert_eq!(told("AttachUserPolicy", "keytide-watcher", "111122223333"), None, "anybody's, there");
+    assert_eq!(told("AttachUserPolicy", "administrator", "111122223333"), None);
+    // What every sweep does, and what only reads.
+    for name in ["GenerateCredentialReport", "GetCredentialReport", "ListUserTags"] {
+        assert_eq!(told(name, "keytide-reader", "111122223333"), None, "{name}");
+    }
 }
