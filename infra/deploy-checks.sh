@@ -47,7 +47,7 @@ aws-reserved/sso\.amazonaws\.com/(\*|[a-z0-9-]+/)?AWSReservedSSO_[A-Za-z0-9_+=.@
   expect ORGANIZATIONAL_UNIT_IDS "$unit(,$unit)*" "the organization's root (r-…) or units (ou-…), by commas"
   expect SLACK_CHANNEL '[CG][A-Z0-9]{5,20}' "a channel's id such as C0123456789"
   expect SLACK_SECRET_NAME '[A-Za-z0-9/_+=.@-]+' "a secret's name"
-  expect ALARM_EMAIL '[^@ ]+@[^@ ]+' "an e-mail address"
+  expect ALARM_EMAIL "[^@ \"'<>]+@[^@ \"'<>]+" "an e-mail address such as security@example.com, and nothing around it"
   expect EXTERNAL_ID '[A-Za-z0-9_+=,.@:/-]{2,}' "two characters or more that nobody else uses; uuidgen makes a good one"
   expect PREFIX '[a-z][a-z0-9-]{1,30}[a-z0-9]' "3 to 32 small letters, digits and hyphens"
   expect ENFORCED_ACCOUNT_IDS "all|$some" "account ids, by commas, or all"
@@ -162,6 +162,7 @@ cloudformation activate-organizations-access"
   [[ -z $is_there || $SECURITY_ACCOUNT_ID == "$management_account" ]] || is_below_units "$SECURITY_ACCOUNT_ID" ||
     problem "account $SECURITY_ACCOUNT_ID is not below $ORGANIZATIONAL_UNIT_IDS, and needs its part as every other account \
 does${refusal:+ ($refusal)}: name a unit above it as well"
+  [[ -z $is_there ]] || check_enforced
   # What the sweeper will do every day.
   [[ -n $ACCOUNTS ]] || { ask in_security organizations list-accounts --max-items 1 --query 'Accounts[].Id' &&
     [[ $answer =~ [0-9]{12} ]]; } ||
@@ -169,13 +170,28 @@ does${refusal:+ ($refusal)}: name a unit above it as well"
 delegated administrator of some service, or name them in ACCOUNTS"
 }
 
-# Whether an account lies below one of the units: by its parents, up to the root.
+# The StackSet would leave out in silence whoever is not below the units.
+check_enforced() {
+  local account
+  [[ $ENFORCED_ACCOUNT_IDS != all ]] || return 0
+  for account in ${ENFORCED_ACCOUNT_IDS//,/ }; do
+    # What is said of this one above is enough.
+    [[ $account != "$management_account" ]] || continue
+    is_below_units "$account" || problem "ENFORCED_ACCOUNT_IDS: $account is not below \
+$ORGANIZATIONAL_UNIT_IDS${refusal:+ ($refusal)}"
+  done
+}
+
+# Whether an account lies below one of the units: by its parents, up to the root. What turned out to lie there is kept in
+# `below`, so that most of the accounts of one unit take one question each.
 is_below_units() {
-  local at=$1
+  local at=$1 way=
+  : "${below:=,$ORGANIZATIONAL_UNIT_IDS,}"
   while [[ $at != r-* ]]; do
     ask in_organization organizations list-parents --child-id "$at" --query 'Parents[0].Id' || return
     at=$answer
-    [[ ,$ORGANIZATIONAL_UNIT_IDS, != *",$at,"* ]] || return 0
+    if [[ $below == *",$at,"* ]]; then below+=$way; return 0; fi
+    way+=$at,
   done
   return 1
 }

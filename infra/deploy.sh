@@ -52,7 +52,22 @@ typed() {
 
 # Runs what changes something, or says what it would be.
 change() {
-  if [[ -z ${DRY:-} ]]; then "$@" >/dev/null; else say "  would run: $(typed "$@")"; fi
+  local failed=0
+  if [[ -z ${DRY:-} ]]; then "$@" >/dev/null || failed=$?; else say "  would run: $(typed "$@")"; fi
+  ((failed == 0)) || say_of_stack "$@" >&2
+  return "$failed"
+}
+
+# Of a stack the AWS CLI waits for an hour at most. In a large organization StackSets take longer, and nothing is wrong then.
+say_of_stack() {
+  local stack=" $* "
+  [[ $stack == *" --stack-name "* ]] || return 0
+  stack=${stack#* --stack-name }
+  stack=${stack%% *}
+  say
+  say "keytide: that failed, or the AWS CLI gave up waiting after an hour. What became of the stack $stack, newest first:"
+  say "  $(typed "$1" cloudformation describe-stack-events --stack-name "$stack" --max-items 50)"
+  say "Where the stack's own status still ends in _IN_PROGRESS nothing is wrong: run this again at its end."
 }
 
 # Asks AWS. `answer` is what it said; without success, `refusal` is why, on one line.
@@ -117,7 +132,11 @@ deploy() {
   [[ -n $status ]] || check_leftovers
   check_updatable in_organization "$PREFIX-organization"
   stop_at_problems
-  local template enforced
+  local template enforced also='' besides=''
+  if [[ $call_as == SELF ]]; then
+    also=", and into the management account $management_account"
+    besides=", and the management account, which gets its part too"
+  fi
   template=templates/member-account-$(digest "$infra/member-account.yaml" | cut -c 1-12).yaml
   enforced=templates/enforced-account-$(digest "$infra/enforced-account.yaml" | cut -c 1-12).yaml
   say "keytide will, in $REGION,"
@@ -125,10 +144,10 @@ deploy() {
   say "2. put $watcher, $sweeper and the members' templates into it;"
   say "3. deploy the stack $PREFIX in account $SECURITY_ACCOUNT_ID: bus, queues, ledger, both functions, alarms to $ALARM_EMAIL;"
   say "4. deploy the stack $PREFIX-organization in account $ORGANIZATION_ACCOUNT_ID, which puts rules and roles into every"
-  say "   account below $ORGANIZATIONAL_UNIT_IDS, those that join later among them."
+  say "   account below $ORGANIZATIONAL_UNIT_IDS, those that join later among them$also."
   say "The role that disables will be in: ${ENFORCED_ACCOUNT_IDS:-no account}$(in_management_account)."
   [[ $ORGANIZATIONAL_UNIT_IDS == r-* || -n $ACCOUNTS$INCLUDE_ACCOUNTS$EXCLUDE_ACCOUNTS ]] ||
-    say "Every account of the organization will be swept: those that are not below these units should be in EXCLUDE_ACCOUNTS."
+    say "Every account of the organization will be swept: name those below these units in INCLUDE_ACCOUNTS$besides."
   confirm
 
   say "1. the bucket" && make_bucket
@@ -146,7 +165,7 @@ deploy() {
     "SweepHours=$SWEEP_HOURS" "SweepConcurrency=$SWEEP_CONCURRENCY" "Accounts=$ACCOUNTS" \
     "IncludeAccounts=$INCLUDE_ACCOUNTS" "ExcludeAccounts=$EXCLUDE_ACCOUNTS" "AccountNames=$ACCOUNT_NAMES" \
     "FailedAttempts=$FAILED_ATTEMPTS" "LogLevel=$LOG_LEVEL" "LogRetentionDays=$LOG_RETENTION_DAYS"
-  say "4. the organization's stack (minutes to an hour, by the number of accounts)"
+  say "4. the organization's stack (two minutes, and about one for each ten accounts)"
   change in_organization cloudformation deploy --stack-name "$PREFIX-organization" \
     --template-file "$infra/organization.yaml" \
     --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset --parameter-overrides \
@@ -188,6 +207,7 @@ ${answer//[[:space:]]/, }: see the StackSet $PREFIX-$set for why"
       --template-file infra/member-account.yaml --capabilities CAPABILITY_NAMED_IAM --parameter-overrides \
       "Prefix=$PREFIX" "SecurityAccountId=$SECURITY_ACCOUNT_ID" "OrganizationId=$ORGANIZATION_ID" \
       "ExternalId=$EXTERNAL_ID" "Operators=$OPERATORS")"
+    say "  and enforced-account.yaml by itself before it enters enforce (infra/DEPLOY.md, \"Deploy\", 6)"
   fi
   say "- the roll-out: infra/DEPLOY.md goes on from here. The alarm $PREFIX-sweep-overdue is on until the first sweep ends"
 }
@@ -224,7 +244,8 @@ destroy() {
   [[ -z ${DRY:-} ]] || { say "Nothing was done."; return; }
   say "keytide is gone; the ledger, the logs, the packages and the secret stay."
   [[ $call_as == SELF ]] ||
-    say "In the management account $management_account, delete by hand what was deployed by hand: the stack $PREFIX-member."
+    say "In the management account $management_account, delete what was deployed by hand: the stacks $PREFIX-enforced and \
+$PREFIX-member, in that order."
 }
 
 # --- Asking -----------------------------------------------------------------------------------------------------------

@@ -236,7 +236,9 @@ struct Aws {
     moto: Moto,
     organization: String,
     security: String,
-    /// The unit with the security account, and one without.
+    /// Accounts whose keys keytide disables.
+    products: [String; 2],
+    /// The unit with the security account, and the one with the others.
     units: [String; 2],
 }
 
@@ -271,17 +273,17 @@ impl Aws {
             ))
         };
         let units = [unit("security"), unit("products")];
-        let security =
-            ask("organizations create-account --account-name security --email security@tidewater.example \
-             --query CreateAccountStatus.AccountId");
-        installer.aws(
-            "root",
-            &format!(
-                "organizations move-account --account-id {security} --source-parent-id {root} \
-                 --destination-parent-id {}",
-                units[0]
-            ),
-        );
+        let account = |name: &str, unit: &str| {
+            let id = ask(&format!(
+                "organizations create-account --account-name {name} --email {name}@tidewater.example \
+                 --query CreateAccountStatus.AccountId"
+            ));
+            let moved = format!("--source-parent-id {root} --destination-parent-id {unit}");
+            installer.aws("root", &format!("organizations move-account --account-id {id} {moved}"));
+            id
+        };
+        let security = account("security", &units[0]);
+        let products = [account("prod", &units[1]), account("staging", &units[1])];
         let role = |profile: &str, account: &str| {
             format!(
                 "[profile {profile}]\nrole_arn = arn:aws:iam::{account}:role/deployer\nsource_profile = root\n"
@@ -301,12 +303,13 @@ impl Aws {
             ("ORGANIZATION_PROFILE", "organization"),
             ("ORGANIZATION_ID", &organization),
             ("ORGANIZATIONAL_UNIT_IDS", &units.join(",")),
+            ("ENFORCED_ACCOUNT_IDS", &products.join(",")),
         ] {
             installer.set(name, value);
         }
         let operators = installer.settings["OPERATORS"].replace(SECURITY, &security);
         installer.set("OPERATORS", &operators);
-        Self { moto, organization, security, units }
+        Self { moto, organization, security, products, units }
     }
 
     /// What has to be there before: Slack's secret, and the way of `StackSets` into the accounts.
@@ -434,6 +437,8 @@ fn whatever_is_wrong_with_the_settings_is_named_at_once_and_aws_is_not_asked() {
 
     installer.settings.clear();
     installer.set("SWEEP_HOURS", "six");
+    // As a shell would have it.
+    installer.set("ALARM_EMAIL", "\"security@tidewater.example\"");
     installer.set("SLACK_CHANEL", "C0123456789");
     // Which would be a pattern of a name that there is.
     installer.set("SWEEP_HOUR.", "6,9");
@@ -449,7 +454,7 @@ fn whatever_is_wrong_with_the_settings_is_named_at_once_and_aws_is_not_asked() {
         "ORGANIZATION_ID is not set",
         "ORGANIZATIONAL_UNIT_IDS is not set",
         "SLACK_CHANNEL is not set",
-        "ALARM_EMAIL is not set",
+        "ALARM_EMAIL is \"security@tidewater.example\": expected an e-mail address",
         "EXTERNAL_ID is not set",
         "SWEEP_HOURS is six: expected two hours",
         "there is no keytide-watcher for arm64",
@@ -458,8 +463,8 @@ fn whatever_is_wrong_with_the_settings_is_named_at_once_and_aws_is_not_asked() {
         assert!(problem.starts_with(begins), "{problem:?} is not {begins:?} of\n{}", run.said);
     }
     assert_eq!(problems.len(), 12, "{}", run.said);
-    assert!(problems[0].contains("deployment.env, line 3: no such setting: SLACK_CHANEL"), "{}", run.said);
-    assert!(problems[1].contains("deployment.env, line 4: no such setting: SWEEP_HOUR."), "{}", run.said);
+    assert!(problems[0].contains("deployment.env, line 4: no such setting: SLACK_CHANEL"), "{}", run.said);
+    assert!(problems[1].contains("deployment.env, line 5: no such setting: SWEEP_HOUR."), "{}", run.said);
     assert!(!asked.exists());
 }
 
@@ -593,17 +598,57 @@ fn what_is_missing_in_aws_is_named_at_once_and_nothing_is_done() {
     }
     assert_eq!(problems.len(), 7, "{problems:#?}");
 
-    installer.set("ORGANIZATIONAL_UNIT_IDS", &aws.units[1]);
+    // Below these units are prod and staging, and neither the security account nor one of another organization.
+    let unit = &aws.units[1];
+    let [prod, staging] = &aws.products;
+    installer.set("ORGANIZATIONAL_UNIT_IDS", unit);
+    installer.set("ENFORCED_ACCOUNT_IDS", &format!("{prod},{security},{staging},444455556666,{MANAGEMENT}"));
     Aws::prepare(&installer);
     // Of another service: it may list the accounts, and reach none.
     aws.delegate(&installer, "guardduty.amazonaws.com");
     let problems = installer.problems("deploy");
-    assert!(
-        problems[1].starts_with(&format!("account {security} is not below {}", aws.units[1])),
-        "{problems:#?}"
-    );
-    assert_eq!(problems.len(), 3, "{problems:#?}");
+    for (problem, begins) in problems.iter().zip([
+        format!("ENFORCED_ACCOUNT_IDS names the management account {MANAGEMENT}"),
+        format!("account {security} is not below {unit}, and needs its part"),
+        format!("ENFORCED_ACCOUNT_IDS: {security} is not below {unit}"),
+        format!("ENFORCED_ACCOUNT_IDS: 444455556666 is not below {unit} (An error occurred"),
+        "bucket taken: ".to_owned(),
+    ]) {
+        assert!(problem.starts_with(&begins), "{problem:?} is not {begins:?}");
+    }
+    assert_eq!(problems.len(), 5, "{problems:#?}");
     assert_eq!(installer.state(), before);
+}
+
+#[test]
+fn what_is_about_to_be_done_names_the_management_account_and_whom_to_sweep() {
+    let mut installer = Installer::new();
+    let aws = Aws::new(&mut installer);
+    Aws::prepare(&installer);
+    aws.delegate(&installer, "member.org.stacksets.cloudformation.amazonaws.com");
+    let look = |installer: &Installer| {
+        let run = installer.run("deploy", &[("DRY", "1")], "");
+        assert!(run.succeeded, "{}", run.said);
+        run.said
+    };
+    let part = format!("among them, and into the management account {MANAGEMENT}.\n");
+    let everybody =
+        "Every account of the organization will be swept: name those below these units in INCLUDE_ACCOUNTS";
+    let said = look(&installer);
+    assert!(said.contains(&part) && !said.contains(everybody), "{said}");
+    for list in ["ACCOUNTS", "INCLUDE_ACCOUNTS", "EXCLUDE_ACCOUNTS"] {
+        installer.set(list, "");
+    }
+    let with_it = format!("{everybody}, and the management account, which gets its part too.\n");
+    assert!(look(&installer).contains(&with_it), "{}", look(&installer));
+    // All enforced is a word and no account; from a delegated administrator's the management account is not reached.
+    installer.set("ENFORCED_ACCOUNT_IDS", "all");
+    installer.set("ORGANIZATION_ACCOUNT_ID", &aws.security);
+    installer.set("ORGANIZATION_PROFILE", "security");
+    installer.set("DISABLER_IN_MANAGEMENT_ACCOUNT", "absent");
+    let said = look(&installer);
+    assert!(said.contains("those that join later among them.\n"), "{said}");
+    assert!(said.contains(&format!("{everybody}.\n")), "{said}");
 }
 
 #[test]
@@ -759,9 +804,20 @@ fn a_delegated_administrator_deploys_and_the_management_account_is_left_to_its_p
     let by_hand =
         format!("the management account {MANAGEMENT}, which no StackSet reaches, needs member-account.yaml");
     assert!(run.said.contains(&by_hand), "{}", run.said);
+    assert!(run.said.contains("enforced-account.yaml by itself before it enters enforce"), "{}", run.said);
     let call_as = "cloudformation describe-stacks --stack-name tidewater-keys-organization \
                    --query Stacks[0].Parameters[?ParameterKey=='CallAs'].ParameterValue";
     assert_eq!(installer.aws("security", call_as), serde_json::json!(["DELEGATED_ADMIN"]));
+
+    installer.set("ENFORCED_ACCOUNT_IDS", "");
+    assert!(installer.run("deploy", &[("YES", "1")], "").succeeded);
+    let run = installer.run("destroy", &[("YES", "1")], "");
+    assert!(run.succeeded, "{}", run.said);
+    let by_hand = format!(
+        "In the management account {MANAGEMENT}, delete what was deployed by hand: the stacks tidewater-keys-enforced and \
+         tidewater-keys-member, in that order.\n"
+    );
+    assert!(run.said.ends_with(&by_hand), "{}", run.said);
 }
 
 #[test]
@@ -787,8 +843,17 @@ fn deployed_twice_is_deployed_once_and_what_is_destroyed_leaves_the_ledger() {
     installer.aws("security", &format!("s3api create-bucket --bucket {bucket}"));
     installer.refuse("cloudformation deploy --stack-name tidewater-keys-organization", "no such thing");
     let run = installer.run("deploy", &yes, "");
-    assert!(!run.succeeded && run.said.ends_with("no such thing"), "{}", run.said);
+    assert!(!run.succeeded && run.said.contains("no such thing"), "{}", run.said);
     assert!(!run.said.contains("keytide is deployed"), "{}", run.said);
+    // It may be a wait that was given up as well: where to look, and that it may still go on.
+    let events = "  aws --region us-east-1 --profile organization cloudformation describe-stack-events --stack-name \
+                  tidewater-keys-organization --max-items 50\n";
+    assert!(
+        run.said.contains("or the AWS CLI gave up waiting after an hour") && run.said.contains(events),
+        "{}",
+        run.said
+    );
+    assert!(run.said.ends_with("nothing is wrong: run this again at its end.\n"), "{}", run.said);
     let half = installer.state();
     assert_eq!(half["organization"], nothing["organization"]);
     installer.programs = aws_cli().with_file_name("");
@@ -870,7 +935,7 @@ fn deployed_twice_is_deployed_once_and_what_is_destroyed_leaves_the_ledger() {
 
     let run = installer.run("destroy", &yes, "");
     assert!(!run.succeeded, "{}", run.said);
-    assert!(run.said.contains("the role that disables is still in ") && run.said.contains("777788889999"));
+    assert!(run.said.contains("the role that disables is still in ") && run.said.contains(&aws.products[1]));
     assert!(run.said.contains("the role that disables is still in the management account"), "{}", run.said);
     assert_eq!(installer.state(), deployed, "while accounts are in enforce");
 
@@ -896,10 +961,12 @@ fn commands(guide: &str) -> Vec<String> {
     let code: Vec<&str> = guide
         .lines()
         .filter(|line| line.starts_with("    "))
-        .map(|line| line.trim().trim_start_matches("organization=$(").trim_start_matches("root=$("))
+        .map(|line| line.trim().split_once("=$(").map_or(line.trim(), |(_, command)| command))
         .collect();
     let joined = code.join("\n").replace("\\\n", " ");
-    let lines = joined.lines().filter(|line| line.starts_with("aws "));
+    // What writes a profile asks nobody.
+    let lines =
+        joined.lines().filter(|line| line.starts_with("aws ") && !line.starts_with("aws configure set "));
     // A bucket's policy goes on over lines: any will do.
     lines
         .map(|line| match line.split_once(" --policy '{") {
@@ -915,6 +982,8 @@ fn unknown(command: &str) -> Option<String> {
     let output = Command::new("bash")
         .args(["-c", &format!("aws() {{ \"$0\" \"$@\"; }}; echo token | {}", command.replace('$', "x"))])
         .arg(aws_cli())
+        // Where the guide's files lie.
+        .current_dir(infra(".."))
         .envs([("AWS_ENDPOINT_URL", "http://127.0.0.1:9"), ("AWS_MAX_ATTEMPTS", "1")])
         .envs([
             ("AWS_ACCESS_KEY_ID", "none"),
