@@ -1,5 +1,5 @@
 # Two commands to start: make demo, make test. Both work on a machine with Rust, a C compiler and make;
-# make test also wants Python 3.
+# make test also wants Python 3.11 or newer, with venv (on Debian and Ubuntu: python3-venv).
 
 CARGO ?= cargo
 # Tools at the versions that are pinned here, under target/, never on the machine.
