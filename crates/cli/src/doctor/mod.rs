@@ -15,7 +15,7 @@ use keytide_aws::{
     ledger::{Ledger, LedgerReader},
     member::{self, RoleReach},
 };
-use keytide_core::{AccountId, policy::Policy};
+use keytide_core::AccountId;
 use keytide_slack::WebApi;
 
 use self::{
@@ -116,16 +116,17 @@ pub(crate) async fn run(
     let mut general = |what: String, mend: &str| {
         findings.push(Finding { account: None, severity: Severity::Unknown, what, mend: mend.to_owned() });
     };
+    // Of what nobody goes by, no account has its mode.
     let policy = match policy_in_force(&LedgerReader::of(&ledger)).await {
-        Ok(in_force) => in_force.policy,
+        Ok(in_force) => (installation.unaccepted == Ok(None)).then_some(in_force.policy),
         Err(failure) => {
             general(
                 format!(
-                    "the policy in force could not be looked at, so every account is taken to be in observe: {failure}"
+                    "the policy in force could not be looked at, so in which mode the accounts are is not known: {failure}"
                 ),
                 "mend the ledger first, then look again",
             );
-            Policy::built_in()
+            None
         }
     };
     let accounts = match accounts(args, &aws, &ledger).await {
@@ -151,7 +152,11 @@ pub(crate) async fn run(
             let (aws, policy, ledger, elsewhere) = (&aws, &policy, &ledger, &elsewhere);
             async move {
                 let config = config_in(args, aws, id).await;
-                (id, Box::pin(look::account(id, config, &args.prefix, policy, ledger, elsewhere)).await)
+                (
+                    id,
+                    Box::pin(look::account(id, config, &args.prefix, policy.as_ref(), ledger, elsewhere))
+                        .await,
+                )
             }
         })
         .buffered(AT_ONCE);

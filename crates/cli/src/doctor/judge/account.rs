@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Finding, Findings, Queue, REGION, Seen, Severity, counted,
-    documents::{self, Fault},
+    documents::{self, Entry, Fault},
     installation::SWEPT_WITHIN,
     mend,
     rules::{Rule, Wanted, rule_is},
@@ -19,7 +19,8 @@ use super::{
 #[derive(Debug, Clone)]
 pub(in super::super) struct Account {
     pub(in super::super) id: String,
-    pub(in super::super) mode: Mode,
+    /// None where nothing that can be gone by says it: no policy that can be read, or a ledger that nobody accepted.
+    pub(in super::super) mode: Option<Mode>,
     /// What is in it; or why it could not be entered.
     pub(in super::super) inside: Seen<Inside>,
     /// Users with open keys and no usable tag `slack-id`.
@@ -105,7 +106,7 @@ pub(in super::super) fn account(
 
 fn inside_is(found: &mut Findings<'_>, inside: &Inside, seen: &Account, prefix: &str, security: &str) {
     let id = &seen.id;
-    let back = mend::member(prefix, id);
+    let back = mend::member(prefix, "member", id);
     let forwarder = format!("arn:aws:iam::{id}:role/{prefix}-forwarder");
     for (name, rule) in &inside.rules {
         if let Some(rule) = found.known(&format!("the rule {prefix}-{name}"), rule) {
@@ -145,13 +146,14 @@ fn inside_is(found: &mut Findings<'_>, inside: &Inside, seen: &Account, prefix: 
             &*back,
         ),
         Some(Some(role)) => {
-            let enter = [function("watcher"), function("sweeper")];
-            trust_is(found, &format!("{prefix}-reader"), role, security, &enter, &back);
+            let roles = [function("watcher"), function("sweeper")];
+            let entry = Entry { security, roles: &roles, takes_operators: true };
+            trust_is(found, &format!("{prefix}-reader"), role, &entry, &back);
         }
         None => {}
     }
     if let Some(disabler) = found.known("the role that disables", &inside.disabler) {
-        disabler_is(found, disabler.as_ref(), seen, prefix, security, &back);
+        disabler_is(found, disabler.as_ref(), seen, prefix, security);
     }
     match found.known(&format!("the queue {prefix}-undelivered"), &inside.undelivered) {
         Some(None) => found.weak(
@@ -172,34 +174,35 @@ fn disabler_is(
     seen: &Account,
     prefix: &str,
     security: &str,
-    back: &str,
 ) {
-    // The management account has a setting of its own, since no StackSet reaches it.
-    let settings = format!(
-        "ENFORCED_ACCOUNT_IDS of infra/deployment.env (of the management account: DISABLER_IN_MANAGEMENT_ACCOUNT), then \
-         `make deploy`; if {} stands there already: {back}",
-        seen.id
-    );
+    let back = mend::member(prefix, "enforced", &seen.id);
     match (disabler, seen.mode) {
-        (None, Mode::Enforce) => found.broken(
+        // The management account has a setting of its own, since no StackSet reaches it.
+        (None, Some(Mode::Enforce)) => found.broken(
             format!("the account is in enforce, and the role {prefix}-disabler is not there: nothing is disabled"),
-            format!("name it in {settings}"),
+            format!(
+                "name it in ENFORCED_ACCOUNT_IDS of infra/deployment.env (of the management account: \
+                 DISABLER_IN_MANAGEMENT_ACCOUNT), then `make deploy`; if {} stands there already: {back}",
+                seen.id
+            ),
         ),
-        (Some(_), Mode::Observe | Mode::Notify) => found.weak(
-            format!("the role {prefix}-disabler is there, and the account is in {}", seen.mode),
+        (Some(_), Some(mode @ (Mode::Observe | Mode::Notify))) => found.weak(
+            format!("the role {prefix}-disabler is there, and the account is in {mode}"),
             "take it out of ENFORCED_ACCOUNT_IDS of infra/deployment.env until the policy says enforce (of the management \
              account: DISABLER_IN_MANAGEMENT_ACCOUNT=absent), then `make deploy`",
         ),
-        (Some(role), Mode::Enforce) => {
-            let enters = [format!("arn:aws:iam::{security}:role/{prefix}-sweeper")];
-            trust_is(found, &format!("{prefix}-disabler"), role, security, &enters, back);
-        }
-        (None, Mode::Observe | Mode::Notify) => {}
+        (Some(_), Some(Mode::Enforce) | None) | (None, Some(Mode::Observe | Mode::Notify) | None) => {}
+    }
+    // Who may disable is of interest wherever it can be done.
+    if let Some(role) = disabler {
+        let roles = [format!("arn:aws:iam::{security}:role/{prefix}-sweeper")];
+        let entry = Entry { security, roles: &roles, takes_operators: false };
+        trust_is(found, &format!("{prefix}-disabler"), role, &entry, &back);
     }
 }
 
-fn trust_is(found: &mut Findings<'_>, name: &str, role: &Role, security: &str, enter: &[String], back: &str) {
-    for fault in documents::trust(&role.trust, security, enter) {
+fn trust_is(found: &mut Findings<'_>, name: &str, role: &Role, entry: &Entry<'_>, back: &str) {
+    for fault in documents::trust(&role.trust, entry) {
         match fault {
             Fault::Shut(what) => found.broken(format!("the role {name} {what}"), back),
             Fault::Wide(what) => found.weak(format!("the role {name} {what}"), back),
@@ -294,7 +297,7 @@ mod tests {
         let rules = ["key-events", "own-role-events"].map(|name| (name.to_owned(), Ok(Some(rule(name)))));
         Account {
             id: MEMBER.to_owned(),
-            mode: Mode::Enforce,
+            mode: Some(Mode::Enforce),
             inside: Ok(Inside {
                 rules: rules.to_vec(),
                 reader: Ok(Some(entered_by(&["watcher", "sweeper"]))),
@@ -368,12 +371,14 @@ mod tests {
         for words in ["ENFORCED_ACCOUNT_IDS", "DISABLER_IN_MANAGEMENT_ACCOUNT", "make deploy"] {
             assert!(disabler.mend.contains(words), "{disabler:?}");
         }
-        one(judged(|seen| seen.mode = Mode::Notify), Weak, "the account is in notify");
+        one(judged(|seen| seen.mode = Some(Mode::Notify)), Weak, "the account is in notify");
         let shut =
             |trust: Value| inside(move |seen| seen.forwarder = Ok(Some(Role { trust: trust.clone() })));
         one(shut(Value::Null), Broken, "does not let EventBridge in");
         one(inside(|seen| seen.reader = Ok(Some(entered_by(&["sweeper"])))), Broken, "keytide-watcher in");
-        one(inside(|seen| seen.disabler = Ok(Some(entered_by(&["watcher"])))), Broken, "keytide-sweeper in");
+        let shut = inside(|seen| seen.disabler = Ok(Some(entered_by(&["watcher"]))));
+        one(shut[..1].to_vec(), Broken, "does not let arn:aws:iam::999988887777:role/keytide-sweeper in");
+        one(shut[1..].to_vec(), Weak, "lets others in the security account in than");
         let waiting = inside(|seen| seen.undelivered.as_mut().unwrap().as_mut().unwrap().messages = 3);
         one(waiting, Broken, "3 events could not be delivered");
         one(inside(|seen| seen.undelivered = Ok(None)), Weak, "keytide-undelivered is not there");
@@ -384,6 +389,33 @@ mod tests {
             Unknown,
             "AccessDenied",
         );
+    }
+
+    /// Its stack is the other `StackSet`'s: `keytide-member` would bring back everything but this.
+    #[test]
+    fn the_disabler_is_mended_where_it_comes_from() {
+        let shut = inside(|seen| seen.disabler = Ok(Some(entered_by(&["watcher"]))));
+        for found in inside(|seen| seen.disabler = Ok(None)).into_iter().chain(shut) {
+            assert!(found.mend.contains("the StackSet keytide-enforced,"), "{found:?}");
+            assert!(!found.mend.contains("keytide-member"), "{found:?}");
+            assert!(found.mend.contains("if it is the management account"), "{found:?}");
+        }
+        let reader = inside(|seen| seen.reader = Ok(None));
+        assert!(reader[0].mend.contains("the StackSet keytide-member,"), "{reader:?}");
+    }
+
+    #[test]
+    fn where_no_mode_is_known_the_disabler_is_judged_by_whom_it_lets_in_alone() {
+        let unknown = |disabler: Option<Role>| {
+            judged(|seen| {
+                seen.mode = None;
+                seen.inside.as_mut().unwrap().disabler = Ok(disabler.clone());
+            })
+        };
+        assert_eq!(unknown(None), []);
+        assert_eq!(unknown(Some(entered_by(&["sweeper"]))), []);
+        let open = unknown(Some(entered_by(&["sweeper", "watcher"])));
+        one(&open, Severity::Weak, "lets others in the security account in");
     }
 
     #[test]
