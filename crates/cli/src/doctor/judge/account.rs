@@ -87,7 +87,7 @@ pub(in super::super) fn account(
                 counted(users.len() as u64, "user"),
                 some.join(", ")
             ),
-            "`aws iam tag-user --user-name … --tags Key=slack-id,Value=U…`",
+            format!("in {}, `aws iam tag-user --user-name … --tags Key=slack-id,Value=U…`", seen.id),
         );
     }
     if !seen.is_left_out {
@@ -117,6 +117,7 @@ fn inside_is(found: &mut Findings<'_>, inside: &Inside, seen: &Account, prefix: 
                 target: format!("arn:aws:events:{REGION}:{security}:event-bus/{prefix}"),
                 role: Some(forwarder.clone()),
                 dead_letters: format!("arn:aws:sqs:{REGION}:{id}:{prefix}-undelivered"),
+                account: id,
                 mend: &back,
             };
             rule_is(found, &wanted, rule.as_ref());
@@ -218,17 +219,21 @@ fn undelivered_is(
     rule_arn: &dyn Fn(&str) -> String,
     back: &str,
 ) {
+    let account = found.account.unwrap_or_default();
     if queue.messages > 0 {
         found.broken(
             format!(
                 "{} could not be delivered to the security account: in {prefix}-undelivered",
                 counted(queue.messages, "event")
             ),
-            "the attributes ERROR_CODE and ERROR_MESSAGE of what waits there say why: `aws sqs receive-message \
-             --message-attribute-names All`; the sweep finds those keys. infra/RUNBOOK.md, \"keytide-keys-unheard\"",
+            format!(
+                "the attributes ERROR_CODE and ERROR_MESSAGE of what waits there say why: in {account}, `aws sqs receive-message \
+                 --queue-url {} --message-attribute-names All --region {REGION}`; the sweep finds those keys. infra/RUNBOOK.md, \
+                 \"keytide-keys-unheard\"",
+                queue.url
+            ),
         );
     }
-    let account = found.account.unwrap_or_default();
     let takes = |(name, _): &(String, _)| {
         documents::lets_event_bridge(&queue.policy, "sqs:SendMessage", &rule_arn(name), account)
     };
@@ -252,7 +257,7 @@ mod tests {
     use super::{
         super::{
             rules::{Target, pattern},
-            tests::{MEMBER, SECURITY, now, one},
+            tests::{MEMBER, SECURITY, now, one, pasted, queue_url},
         },
         *,
     };
@@ -303,7 +308,11 @@ mod tests {
                 reader: Ok(Some(entered_by(&["watcher", "sweeper"]))),
                 disabler: Ok(Some(entered_by(&["sweeper"]))),
                 forwarder: Ok(Some(Role { trust: of_event_bridge("sts:AssumeRole") })),
-                undelivered: Ok(Some(Queue { messages: 0, policy: of_event_bridge("sqs:SendMessage") })),
+                undelivered: Ok(Some(Queue {
+                    url: queue_url(MEMBER, "undelivered"),
+                    messages: 0,
+                    policy: of_event_bridge("sqs:SendMessage"),
+                })),
                 trails: Ok(vec![trail()]),
             }),
             ownerless: Ok(Vec::new()),
@@ -315,7 +324,7 @@ mod tests {
     fn judged(change: impl Fn(&mut Account)) -> Vec<Finding> {
         let mut seen = well();
         change(&mut seen);
-        account(&seen, "keytide", SECURITY, now())
+        pasted(account(&seen, "keytide", SECURITY, now()))
     }
 
     fn inside(change: impl Fn(&mut Inside)) -> Vec<Finding> {
@@ -345,7 +354,9 @@ mod tests {
         let disabled =
             one(first_rule(|rule| rule.is_enabled = false), Broken, "keytide-key-events is disabled");
         assert!(
-            disabled.mend.starts_with("`aws events enable-rule --name keytide-key-events`"),
+            disabled.mend.starts_with(
+                "in 111122223333, `aws events enable-rule --name keytide-key-events --region us-east-1`"
+            ),
             "{disabled:?}"
         );
         let fewer = first_rule(|rule| rule.pattern["detail"]["eventName"] = json!(["DeleteUser"]));

@@ -8,8 +8,8 @@ const SECTION: &str = "infra/RUNBOOK.md, \"Something was deleted or changed by h
 /// What brings back a part of the security account's stack.
 pub(super) fn stack(prefix: &str) -> String {
     format!(
-        "on the stack {prefix}, `aws cloudformation create-change-set --use-previous-template --deployment-mode REVERT_DRIFT`, \
-         and carry it out, as in {SECTION}; deploying the same template again changes nothing"
+        "by a change set on the stack {prefix}, with `--deployment-mode REVERT_DRIFT`, as in {SECTION}; deploying the same \
+         template again changes nothing"
     )
 }
 

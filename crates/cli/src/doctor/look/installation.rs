@@ -81,6 +81,8 @@ pub(in super::super) async fn installation(
     Installation {
         prefix: (*prefix).to_owned(),
         account: (*account).to_owned(),
+        ledger: place.table.to_owned(),
+        secret: place.secret.to_owned(),
         rule,
         bus,
         schedule,
