@@ -323,6 +323,30 @@ async fn every_account_of_the_organization_is_looked_at_and_who_is_left_out_is_n
     let mut left_out = [SECURITY.to_owned(), staging];
     left_out.sort();
     assert_eq!(said["left_out"], json!(left_out));
+    let (code, said) = installed.asked(&["--channel", "C0INFRA001"], &[]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.ends_with("All is well: the installation and 2 accounts, 2 of them left out of the sweep.\n"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_of_it_one_finding_says_so() {
+    let installed = Installed::new().await;
+    let elsewhere = ["--prefix", "tide", "--channel", "C0INFRA001"];
+    let (code, said) = installed.asked(&elsewhere, &[]).await;
+    let nothing =
+        format!("nothing of keytide with the prefix tide is in account {SECURITY}, us-east-1 but the table");
+    assert_eq!(code, 1, "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines[0], "The installation", "{said}");
+    assert!(lines[1].starts_with(&format!("  broken     {nothing}")), "{said}");
+    assert!(lines[2].starts_with("             to mend: if it is elsewhere, name another"), "{said}");
+    let (code, said) = installed.asked(&[&elsewhere[..], &["--region", "eu-west-1"]].concat(), &[]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(&format!("is in account {SECURITY}, eu-west-1\n")), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,18 +90,40 @@ pub(in super::super) fn account(
             format!("in {}, `aws iam tag-user --user-name … --tags Key=slack-id,Value=U…`", seen.id),
         );
     }
-    if !seen.is_left_out {
+    let swept_at = found.known("the latest sweep", &seen.swept_at);
+    if seen.is_left_out {
+        left_out(&mut found, seen);
+    } else if let Some(swept_at) = swept_at {
         let mend = "the digest and the sweeper's log (`an account was not swept, or not wholly`) say why: infra/RUNBOOK.md, \
                     \"keytide-account-overdue\"";
-        match found.known("the latest sweep", &seen.swept_at) {
-            Some(None) => found.broken("it was never swept with success", mend),
-            Some(Some(at)) if now.duration_since(*at) > SWEPT_WITHIN => {
+        match swept_at {
+            None => found.broken("it was never swept with success", mend),
+            Some(at) if now.duration_since(*at) > SWEPT_WITHIN => {
                 found.broken(format!("it was last swept with success on {at}"), mend);
             }
-            _ => {}
+            Some(_) => {}
         }
     }
     found.all
+}
+
+/// An account that the latest run leaves out is no defect, unless it was meant to be swept.
+fn left_out(found: &mut Findings<'_>, seen: &Account) {
+    let swept = seen.swept_at.as_ref().ok().and_then(Option::as_ref);
+    let swept = swept.map(|at| format!("it was swept before, on {at}"));
+    let named = seen.mode.filter(|mode| *mode > Mode::Observe);
+    let named = named.map(|mode| format!("the policy has it in {mode}"));
+    let why: Vec<String> = swept.into_iter().chain(named).collect();
+    if !why.is_empty() {
+        found.weak(
+            format!(
+                "the latest run leaves it out, so nobody there is told and nothing is disabled, and {}",
+                why.join(" and ")
+            ),
+            "if it has just joined, the next run has it; else INCLUDE_ACCOUNTS and EXCLUDE_ACCOUNTS of infra/deployment.env \
+             say who is swept: change them, then `make deploy`, or take it out of the policy's notify and enforce",
+        );
+    }
 }
 
 fn inside_is(found: &mut Findings<'_>, inside: &Inside, seen: &Account, prefix: &str, security: &str) {
@@ -444,12 +466,31 @@ mod tests {
         one(&judged(|seen| seen.swept_at = Ok(None)), Broken, "never swept");
         let long_ago = judged(|seen| seen.swept_at = Ok(Some("2026-06-01T06:10:00Z".parse().unwrap())));
         one(&long_ago, Broken, "last swept");
-        // Nobody sweeps what the settings leave out.
-        let left_out = judged(|seen| {
-            seen.swept_at = Ok(None);
-            seen.is_left_out = true;
-        });
-        assert_eq!(left_out, []);
+    }
+
+    #[test]
+    fn an_account_that_is_left_out_is_missed_where_it_was_meant_to_be_swept() {
+        let left_out = |swept_at: Option<&str>, mode: Option<Mode>| {
+            judged(|seen| {
+                seen.is_left_out = true;
+                seen.swept_at = Ok(swept_at.map(|at| at.parse().unwrap()));
+                seen.mode = mode;
+                seen.inside.as_mut().unwrap().disabler = Ok(None);
+            })
+        };
+        // Nobody sweeps what the settings leave out, from its first day on.
+        assert_eq!(left_out(None, Some(Mode::Observe)), []);
+        assert_eq!(left_out(None, None), []);
+        let weak = |found: Vec<Finding>, words: &str| one(&found, Severity::Weak, words);
+        weak(left_out(None, Some(Mode::Notify)), "and the policy has it in notify");
+        let before = Some("2026-05-01T06:10:00Z");
+        weak(left_out(before, None), "and it was swept before, on 2026-05-01T06:10:00Z");
+        let both = left_out(before, Some(Mode::Notify));
+        let both = weak(both, "it was swept before, on 2026-05-01T06:10:00Z and the policy has it in notify");
+        assert!(both.mend.contains("INCLUDE_ACCOUNTS and EXCLUDE_ACCOUNTS"), "{both:?}");
+        // With the role that disables there.
+        let enforced = judged(|seen| (seen.is_left_out, seen.swept_at) = (true, Ok(None)));
+        weak(enforced, "and the policy has it in enforce");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(in super::super) struct Installation {
     pub(in super::super) prefix: String,
     /// The security account.
     pub(in super::super) account: String,
+    /// Where it was looked for.
+    pub(in super::super) region: String,
     /// The name of the ledger's table, which need not be the installation's own: a restored one is looked at, too.
     pub(in super::super) ledger: String,
     /// The name of the secret with Slack's token.
@@ -57,6 +59,7 @@ pub(in super::super) struct Installation {
 pub(in super::super) struct Table {
     pub(in super::super) is_protected: bool,
     pub(in super::super) has_recovery: Seen<bool>,
+    /// The attribute by which rows expire, where they do or are about to.
     pub(in super::super) expires_by: Seen<Option<String>>,
 }
 
@@ -79,10 +82,32 @@ pub(in super::super) struct LatestRun {
     pub(in super::super) expected: BTreeSet<String>,
 }
 
+impl Installation {
+    /// Whether nothing of it is here that the template makes, but for the table, which stays when the rest is taken away.
+    pub(in super::super) fn is_absent(&self) -> bool {
+        self.rule == Ok(None)
+            && self.bus == Ok(None)
+            && self.schedule == Ok(None)
+            && self.queues.iter().chain(&self.dead).all(|(_, queue)| *queue == Ok(None))
+    }
+}
+
 /// What is wrong with the installation.
 pub(in super::super) fn installation(seen: &Installation, now: Timestamp) -> Vec<Finding> {
     let mut found = Findings::of(None);
     let prefix = &seen.prefix;
+    // Asked for in the wrong place each part is missing: that is one finding, and no dozen of them.
+    if seen.is_absent() {
+        let but = match &seen.table {
+            Ok(Some(_)) => format!(" but the table {}", seen.ledger),
+            _ => String::new(),
+        };
+        found.broken(
+            format!("nothing of keytide with the prefix {prefix} is in account {}, {}{but}", seen.account, seen.region),
+            "if it is elsewhere, name another --profile, --prefix or --region; else `make deploy`, as in infra/DEPLOY.md",
+        );
+        return found.all;
+    }
     let back = mend::stack(prefix);
     way_in(&mut found, seen, &back);
     match found.known("the schedule", &seen.schedule) {
@@ -312,13 +337,23 @@ fn table_is(found: &mut Findings<'_>, table: &Table, name: &str) {
     if let Some(attribute) = found.known("the table's expiry", &table.expires_by)
         && attribute.as_deref() != Some("expires_at")
     {
-        found.weak(
-            "old rows of the ledger never expire",
+        let set = |enabled: bool, attribute: &str| {
             format!(
                 "`aws dynamodb update-time-to-live --table-name {name} --time-to-live-specification \
-                 Enabled=true,AttributeName=expires_at --region {REGION}`"
+                 Enabled={enabled},AttributeName={attribute} --region {REGION}`"
+            )
+        };
+        let on = set(true, "expires_at");
+        match attribute {
+            None => found.weak("old rows of the ledger never expire", on),
+            Some(other) => found.weak(
+                format!("rows of the ledger expire by {other} instead of expires_at, so old ones never do"),
+                format!(
+                    "{}, and an hour later, since DynamoDB takes one such change an hour, {on}",
+                    set(false, other)
+                ),
             ),
-        );
+        }
     }
 }
 
@@ -347,6 +382,7 @@ mod tests {
         Installation {
             prefix: "keytide".to_owned(),
             account: SECURITY.to_owned(),
+            region: "us-east-1".to_owned(),
             ledger: "keytide-ledger-then".to_owned(),
             secret: "keytide/slack".to_owned(),
             rule: Ok(Some(Rule {
@@ -412,6 +448,33 @@ mod tests {
     #[test]
     fn what_is_well_is_not_spoken_of() {
         assert_eq!(judged(|_| {}), []);
+    }
+
+    #[test]
+    fn where_nothing_is_of_it_that_is_the_one_finding() {
+        let nowhere = |change: &dyn Fn(&mut Installation)| {
+            judged(|seen| {
+                (seen.rule, seen.bus, seen.schedule, seen.table) = (Ok(None), Ok(None), Ok(None), Ok(None));
+                for (_, queue) in seen.queues.iter_mut().chain(&mut seen.dead) {
+                    *queue = Ok(None);
+                }
+                (seen.told, seen.has_secret, seen.bot) = (Ok(None), Ok(false), None);
+                seen.run = Err("ResourceNotFoundException".to_owned());
+                change(seen);
+            })
+        };
+        let nothing = "nothing of keytide with the prefix keytide is in account 999988887777, us-east-1";
+        let found = one(&nowhere(&|_| {}), Severity::Broken, nothing);
+        assert!(found.what.ends_with("us-east-1"), "{found:?}");
+        for words in ["--profile, --prefix or --region", "`make deploy`"] {
+            assert!(found.mend.contains(words), "{found:?}");
+        }
+        let left = nowhere(&|seen| seen.table = well().table);
+        one(&left, Severity::Broken, "us-east-1 but the table keytide-ledger-then");
+        // Whatever else of it is there, or could not be looked at, each part is missed by name.
+        assert!(nowhere(&|seen| seen.schedule = Ok(Some(true))).len() > 10);
+        assert!(nowhere(&|seen| seen.dead[2] = queue("begins-dead", 0)).len() > 10);
+        assert!(nowhere(&|seen| seen.bus = Err("AccessDeniedException".to_owned())).len() > 10);
     }
 
     #[test]
@@ -502,6 +565,14 @@ mod tests {
         one(&table(&|table| table.is_protected = false), Weak, "may be deleted");
         one(&table(&|table| table.has_recovery = Ok(false)), Weak, "point in time");
         one(&table(&|table| table.expires_by = Ok(None)), Weak, "never expire");
+        // DynamoDB knows one attribute at a time.
+        let other = table(&|table| table.expires_by = Ok(Some("ttl".to_owned())));
+        let other = one(&other, Weak, "expire by ttl instead of expires_at").mend;
+        let (off, on) = (
+            other.find("Enabled=false,AttributeName=ttl"),
+            other.find("Enabled=true,AttributeName=expires_at"),
+        );
+        assert!(off.is_some() && off < on, "{other}");
         one(&table(&|table| table.expires_by = Err("denied".to_owned())), Unknown, "expiry");
     }
 
