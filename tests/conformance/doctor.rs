@@ -142,10 +142,15 @@ async fn the_rules(installed: &Installed) {
 }
 
 async fn the_roles(installed: &Installed) {
+    let others = "lets others in the security account in than";
     for (id, gone, shut) in [
-        ("ReaderRole", "the role keytide-reader is not there", "role/keytide-sweeper in"),
-        ("ForwarderRole", "the role keytide-forwarder is not there", "does not let EventBridge in"),
-        ("DisablerRole", "in enforce, and the role keytide-disabler is not there", "role/keytide-sweeper in"),
+        ("ReaderRole", "the role keytide-reader is not there", &["role/keytide-sweeper in"][..]),
+        ("ForwarderRole", "the role keytide-forwarder is not there", &["does not let EventBridge in"]),
+        (
+            "DisablerRole",
+            "in enforce, and the role keytide-disabler is not there",
+            &["role/keytide-sweeper in", others],
+        ),
     ] {
         let role = Installed::role(id);
         installed.delete_role(&role).await;
@@ -155,10 +160,41 @@ async fn the_roles(installed: &Installed) {
         let text =
             text.replace("keytide-sweeper", "keytide-weeper").replace("events.amazonaws", "ec2.amazonaws");
         Installed::put_role(&installed.prod, &serde_json::from_str(&text).unwrap()).await;
-        installed.finds(shut, &[]).await;
+        installed.finds_all(shut, &[]).await;
         installed.delete_role(&role).await;
         Installed::put_role(&installed.prod, &role).await;
     }
+    // The right one, and a door beside it.
+    let role = Installed::role("DisablerRole");
+    let mut open = role.clone();
+    open["AssumeRolePolicyDocument"]["Statement"].as_array_mut().unwrap().push(json!({
+        "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::666666666666:root"}, "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": "x-1"}},
+    }));
+    installed.delete_role(&role).await;
+    Installed::put_role(&installed.prod, &open).await;
+    installed
+        .finds("lets in arn:aws:iam::666666666666:root, which is not of the security account", &[])
+        .await;
+    installed.delete_role(&role).await;
+    Installed::put_role(&installed.prod, &role).await;
+}
+
+/// Of what cannot be read, and of what nobody goes by, no account has its mode: nothing is said of a disabler for it.
+async fn no_mode_is_made_up(installed: &Installed) {
+    let unreadable = [("AWS_ENDPOINT_URL_DYNAMODB", installed.slack.as_str())];
+    let of_modes = async |environment: &[(&str, &str)], words: &str| {
+        let found = installed.findings("C0INFRA001", environment).await;
+        let text = json!(found).to_string();
+        assert!(text.contains(words), "{words}: {found:#?}");
+        assert!(!text.contains("ENFORCED_ACCOUNT_IDS"), "{found:#?}");
+    };
+    of_modes(&unreadable, "in which mode the accounts are is not known").await;
+    installed.delete_item("ACCEPTED", "ACCEPTED").await.unwrap();
+    of_modes(&[], "nobody has accepted it yet").await;
+    let deleted = installed.delete_item("POLICY", "CURRENT").await.unwrap();
+    assert!(deleted.attributes.is_some(), "the policy was there");
+    of_modes(&[], "nobody has accepted it yet").await;
 }
 
 async fn slack(installed: &Installed) {
@@ -249,8 +285,7 @@ async fn what_is_not_put_back(installed: &Installed) {
     events.delete_event_bus().name("keytide").send().await.unwrap();
     says("the bus keytide is not there").await;
     says("the rule keytide-key-events-in is not there").await;
-    installed.delete_item("ACCEPTED", "ACCEPTED").await.unwrap();
-    says("nobody has accepted it yet").await;
+    no_mode_is_made_up(installed).await;
     let secrets = aws_sdk_secretsmanager::Client::new(&installed.config);
     let deleting = secrets.delete_secret().secret_id("keytide/slack").force_delete_without_recovery(true);
     deleting.send().await.unwrap();
@@ -288,6 +323,30 @@ async fn every_account_of_the_organization_is_looked_at_and_who_is_left_out_is_n
     let mut left_out = [SECURITY.to_owned(), staging];
     left_out.sort();
     assert_eq!(said["left_out"], json!(left_out));
+    let (code, said) = installed.asked(&["--channel", "C0INFRA001"], &[]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.ends_with("All is well: the installation and 2 accounts, 2 of them left out of the sweep.\n"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_of_it_one_finding_says_so() {
+    let installed = Installed::new().await;
+    let elsewhere = ["--prefix", "tide", "--channel", "C0INFRA001"];
+    let (code, said) = installed.asked(&elsewhere, &[]).await;
+    let nothing =
+        format!("nothing of keytide with the prefix tide is in account {SECURITY}, us-east-1 but the table");
+    assert_eq!(code, 1, "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines[0], "The installation", "{said}");
+    assert!(lines[1].starts_with(&format!("  broken     {nothing}")), "{said}");
+    assert!(lines[2].starts_with("             to mend: if it is elsewhere, name another"), "{said}");
+    let (code, said) = installed.asked(&[&elsewhere[..], &["--region", "eu-west-1"]].concat(), &[]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(&format!("is in account {SECURITY}, eu-west-1\n")), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,7 +164,7 @@ const INGEST_EXAMPLES: &str = "\
 Examples:
   keytide ingest logs/                        into ./keytide.db, drawn here, posted nowhere
   keytide ingest --quiet --ledger audit.db 2026-06/*.json.gz
-  keytide ingest --ledger dynamodb:keytide --profile security missed.jsonl
+  keytide ingest --ledger dynamodb:keytide-ledger --profile security missed.jsonl
   KEYTIDE_SLACK_TOKEN=xoxb-… keytide ingest --post --channel C0123456789 last-hour.json
 
 Into a ledger in DynamoDB, events of the last 14 days are refused unless they are posted: the watcher may still \
@@ -269,7 +269,7 @@ Examples:
   keytide ledger list
   keytide ledger list --account 111122223333 --status Active
   keytide ledger list --format csv > keys.csv
-  keytide ledger list --ledger dynamodb:keytide --format json | jq 'map(select(.age_days > 90))'";
+  keytide ledger list --ledger dynamodb:keytide-ledger --format json | jq 'map(select(.age_days > 90))'";
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

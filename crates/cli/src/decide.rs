@@ -42,7 +42,7 @@ looked at again, and only if its plan still is that one it is approved, for toda
 before it is disabled all the same.
 
 Example:
-  keytide approve 9f86d0…0a08 --account 111122223333 --ledger dynamodb:keytide --external-id X";
+  keytide approve 9f86d0…0a08 --account 111122223333 --ledger dynamodb:keytide-ledger --external-id X";
 
 #[derive(Debug, Args)]
 pub(crate) struct ApproveArgs {

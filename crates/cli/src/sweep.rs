@@ -52,9 +52,9 @@ const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
 
 pub(crate) const SWEEP_EXAMPLES: &str = "\
 Examples:
-  keytide sweep --ledger dynamodb:keytide --external-id X           every account of the organization
+  keytide sweep --ledger dynamodb:keytide-ledger --external-id X    every account of the organization
   keytide sweep --account 111122223333 --at 2026-09-01              what would be due on that day
-  keytide sweep --ledger dynamodb:keytide --account 111122223333 --apply --post --channel C0123456789
+  keytide sweep --ledger dynamodb:keytide-ledger --external-id X --account 111122223333 --apply --post --channel C0123456789
 
 Without --apply it only looks: it holds nothing that could write to the ledger, to IAM or to Slack.
 

@@ -29,7 +29,7 @@ use crate::{
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   keytide upcoming
-  keytide upcoming --days 7 --ledger dynamodb:keytide --profile security
+  keytide upcoming --days 7 --ledger dynamodb:keytide-ledger --profile security
   keytide upcoming --account 111122223333 --format json | jq '.coming[] | select(.what == \"disable\")'
 
 It follows the policy in force, which is in the ledger, or else the built-in one, as the sweep does: one sweep a day, \

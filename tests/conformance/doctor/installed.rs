@@ -366,9 +366,16 @@ impl Installed {
 
     /// There is exactly one finding, and it says so.
     pub(super) async fn finds(&self, words: &str, environment: &[(&str, &str)]) {
+        self.finds_all(&[words], environment).await;
+    }
+
+    /// There are exactly these findings, in this order.
+    pub(super) async fn finds_all(&self, words: &[&str], environment: &[(&str, &str)]) {
         let findings = self.findings("C0INFRA001", environment).await;
-        assert_eq!(findings.len(), 1, "{words}: {findings:#?}");
-        assert!(text(&findings[0]["what"]).contains(words), "{words}: {findings:#?}");
-        assert!(!text(&findings[0]["mend"]).is_empty());
+        assert_eq!(findings.len(), words.len(), "{words:?}: {findings:#?}");
+        for (finding, words) in findings.iter().zip(words) {
+            assert!(text(&finding["what"]).contains(words), "{words}: {findings:#?}");
+            assert!(!text(&finding["mend"]).is_empty());
+        }
     }
 }

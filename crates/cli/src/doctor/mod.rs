@@ -15,7 +15,7 @@ use keytide_aws::{
     ledger::{Ledger, LedgerReader},
     member::{self, RoleReach},
 };
-use keytide_core::{AccountId, policy::Policy};
+use keytide_core::AccountId;
 use keytide_slack::WebApi;
 
 use self::{
@@ -25,7 +25,7 @@ use self::{
 use crate::{
     Ended, Environment, Trouble,
     args::{LedgerArgs, LedgerChoice},
-    output::{Output, counted, safe_json, shown, table},
+    output::{Output, Style, counted, safe_json, shown},
     scan::ScanFormat,
     store::{self, Aws},
 };
@@ -110,22 +110,28 @@ pub(crate) async fn run(
         slack_url: environment.slack_url.as_deref().unwrap_or(WebApi::BASE),
     };
     let installation = Box::pin(look::installation(&place, &ledger, now)).await;
+    if installation.is_absent() {
+        // Whoever looks in the wrong place learns nothing about the accounts, either.
+        print(args.format, &judge::installation(&installation, now), 0, &[], output);
+        return Ok(Ended::SomeFailed);
+    }
     let expected = installation.run.as_ref().ok().and_then(Option::as_ref).map(|run| &run.expected);
     let is_left_out = |id: &AccountId| expected.is_some_and(|expected| !expected.contains(id.as_str()));
     let mut findings = judge::installation(&installation, now);
     let mut general = |what: String, mend: &str| {
         findings.push(Finding { account: None, severity: Severity::Unknown, what, mend: mend.to_owned() });
     };
+    // Of what nobody goes by, no account has its mode.
     let policy = match policy_in_force(&LedgerReader::of(&ledger)).await {
-        Ok(in_force) => in_force.policy,
+        Ok(in_force) => (installation.unaccepted == Ok(None)).then_some(in_force.policy),
         Err(failure) => {
             general(
                 format!(
-                    "the policy in force could not be looked at, so every account is taken to be in observe: {failure}"
+                    "the policy in force could not be looked at, so in which mode the accounts are is not known: {failure}"
                 ),
                 "mend the ledger first, then look again",
             );
-            Policy::built_in()
+            None
         }
     };
     let accounts = match accounts(args, &aws, &ledger).await {
@@ -151,7 +157,11 @@ pub(crate) async fn run(
             let (aws, policy, ledger, elsewhere) = (&aws, &policy, &ledger, &elsewhere);
             async move {
                 let config = config_in(args, aws, id).await;
-                (id, Box::pin(look::account(id, config, &args.prefix, policy, ledger, elsewhere)).await)
+                (
+                    id,
+                    Box::pin(look::account(id, config, &args.prefix, policy.as_ref(), ledger, elsewhere))
+                        .await,
+                )
             }
         })
         .buffered(AT_ONCE);
@@ -235,20 +245,72 @@ fn print(
         ));
     }
     if findings.is_empty() {
-        output.line(&format!("All is well: the installation and {looked_at}."));
+        output.line(&all_is_well(&looked_at, left_out.len()));
         return;
     }
-    let row = |finding: &Finding| {
-        vec![
-            finding.account.clone().unwrap_or_else(|| "(installation)".to_owned()),
-            finding.severity.to_string(),
-            shown(&finding.what, 600),
-            shown(&finding.mend, 600),
-        ]
-    };
-    output.line(&table(&["WHERE", "HOW BAD", "WHAT", "TO MEND IT"], findings.iter().map(row).collect(), &[]));
+    for (index, of_one) in findings.chunk_by(|one, next| one.account == next.account).enumerate() {
+        if index > 0 {
+            output.line("");
+        }
+        let place = of_one.first().and_then(|finding| finding.account.as_deref());
+        output.line(&output.styled(Style::Bold, place.unwrap_or("The installation")));
+        for line in of_one.iter().flat_map(lines) {
+            output.line(&line);
+        }
+    }
     output.remark(&format!(
         "keytide: {} in the installation and {looked_at}",
         counted(findings.len() as u64, "finding")
     ));
+}
+
+/// Who is not swept is nobody's defect, and not well either: it is said.
+fn all_is_well(looked_at: &str, left_out: usize) -> String {
+    match left_out {
+        0 => format!("All is well: the installation and {looked_at}."),
+        left_out => {
+            format!(
+                "All is well: the installation and {looked_at}, {left_out} of them left out of the sweep."
+            )
+        }
+    }
+}
+
+/// A finding for people: a line for what is wrong and one for how to mend it, whole, so that a command can be taken out of it.
+fn lines(finding: &Finding) -> [String; 2] {
+    let whole = |text: &str| shown(text, usize::MAX);
+    // Around a command stand backticks, which are taken from what others wrote.
+    let in_ticks = |word: &str| word.split('`').map(whole).collect::<Vec<_>>().join("`");
+    let mend: Vec<String> = finding.mend.split(' ').map(in_ticks).collect();
+    [
+        format!("  {:<9}  {}", finding.severity.to_string(), whole(&finding.what)),
+        format!("             to mend: {}", mend.join(" ")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_shown_whole_and_how_to_mend_it_below() {
+        let finding = Finding {
+            account: None,
+            severity: Severity::Unknown,
+            what: format!("a rule asks for {}\u{1b}[2J and more", "x".repeat(2_000)),
+            mend: format!("{}, then `aws iam get-role --role-name x` and that is all", "y".repeat(2_000)),
+        };
+        let [what, mend] = lines(&finding);
+        assert!(what.starts_with("  not known  a rule asks for xx") && what.ends_with(" and more"), "{what}");
+        assert!(!what.contains('\u{1b}'), "{what}");
+        assert!(mend.starts_with("             to mend: yy"), "{mend}");
+        assert!(mend.ends_with("y, then `aws iam get-role --role-name x` and that is all"), "{mend}");
+    }
+
+    #[test]
+    fn who_is_left_out_is_told_where_all_is_well() {
+        assert_eq!(all_is_well("40 accounts", 0), "All is well: the installation and 40 accounts.");
+        let most = all_is_well("40 accounts", 39);
+        assert_eq!(most, "All is well: the installation and 40 accounts, 39 of them left out of the sweep.");
+    }
 }

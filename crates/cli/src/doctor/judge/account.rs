@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Finding, Findings, Queue, REGION, Seen, Severity, counted,
-    documents::{self, Fault},
+    documents::{self, Entry, Fault},
     installation::SWEPT_WITHIN,
     mend,
     rules::{Rule, Wanted, rule_is},
@@ -19,7 +19,8 @@ use super::{
 #[derive(Debug, Clone)]
 pub(in super::super) struct Account {
     pub(in super::super) id: String,
-    pub(in super::super) mode: Mode,
+    /// None where nothing that can be gone by says it: no policy that can be read, or a ledger that nobody accepted.
+    pub(in super::super) mode: Option<Mode>,
     /// What is in it; or why it could not be entered.
     pub(in super::super) inside: Seen<Inside>,
     /// Users with open keys and no usable tag `slack-id`.
@@ -86,26 +87,48 @@ pub(in super::super) fn account(
                 counted(users.len() as u64, "user"),
                 some.join(", ")
             ),
-            "`aws iam tag-user --user-name … --tags Key=slack-id,Value=U…`",
+            format!("in {}, `aws iam tag-user --user-name … --tags Key=slack-id,Value=U…`", seen.id),
         );
     }
-    if !seen.is_left_out {
+    let swept_at = found.known("the latest sweep", &seen.swept_at);
+    if seen.is_left_out {
+        left_out(&mut found, seen);
+    } else if let Some(swept_at) = swept_at {
         let mend = "the digest and the sweeper's log (`an account was not swept, or not wholly`) say why: infra/RUNBOOK.md, \
                     \"keytide-account-overdue\"";
-        match found.known("the latest sweep", &seen.swept_at) {
-            Some(None) => found.broken("it was never swept with success", mend),
-            Some(Some(at)) if now.duration_since(*at) > SWEPT_WITHIN => {
+        match swept_at {
+            None => found.broken("it was never swept with success", mend),
+            Some(at) if now.duration_since(*at) > SWEPT_WITHIN => {
                 found.broken(format!("it was last swept with success on {at}"), mend);
             }
-            _ => {}
+            Some(_) => {}
         }
     }
     found.all
 }
 
+/// An account that the latest run leaves out is no defect, unless it was meant to be swept.
+fn left_out(found: &mut Findings<'_>, seen: &Account) {
+    let swept = seen.swept_at.as_ref().ok().and_then(Option::as_ref);
+    let swept = swept.map(|at| format!("it was swept before, on {at}"));
+    let named = seen.mode.filter(|mode| *mode > Mode::Observe);
+    let named = named.map(|mode| format!("the policy has it in {mode}"));
+    let why: Vec<String> = swept.into_iter().chain(named).collect();
+    if !why.is_empty() {
+        found.weak(
+            format!(
+                "the latest run leaves it out, so nobody there is told and nothing is disabled, and {}",
+                why.join(" and ")
+            ),
+            "if it has just joined, the next run has it; else INCLUDE_ACCOUNTS and EXCLUDE_ACCOUNTS of infra/deployment.env \
+             say who is swept: change them, then `make deploy`, or take it out of the policy's notify and enforce",
+        );
+    }
+}
+
 fn inside_is(found: &mut Findings<'_>, inside: &Inside, seen: &Account, prefix: &str, security: &str) {
     let id = &seen.id;
-    let back = mend::member(prefix, id);
+    let back = mend::member(prefix, "member", id);
     let forwarder = format!("arn:aws:iam::{id}:role/{prefix}-forwarder");
     for (name, rule) in &inside.rules {
         if let Some(rule) = found.known(&format!("the rule {prefix}-{name}"), rule) {
@@ -116,6 +139,7 @@ fn inside_is(found: &mut Findings<'_>, inside: &Inside, seen: &Account, prefix: 
                 target: format!("arn:aws:events:{REGION}:{security}:event-bus/{prefix}"),
                 role: Some(forwarder.clone()),
                 dead_letters: format!("arn:aws:sqs:{REGION}:{id}:{prefix}-undelivered"),
+                account: id,
                 mend: &back,
             };
             rule_is(found, &wanted, rule.as_ref());
@@ -145,13 +169,14 @@ fn inside_is(found: &mut Findings<'_>, inside: &Inside, seen: &Account, prefix: 
             &*back,
         ),
         Some(Some(role)) => {
-            let enter = [function("watcher"), function("sweeper")];
-            trust_is(found, &format!("{prefix}-reader"), role, security, &enter, &back);
+            let roles = [function("watcher"), function("sweeper")];
+            let entry = Entry { security, roles: &roles, takes_operators: true };
+            trust_is(found, &format!("{prefix}-reader"), role, &entry, &back);
         }
         None => {}
     }
     if let Some(disabler) = found.known("the role that disables", &inside.disabler) {
-        disabler_is(found, disabler.as_ref(), seen, prefix, security, &back);
+        disabler_is(found, disabler.as_ref(), seen, prefix, security);
     }
     match found.known(&format!("the queue {prefix}-undelivered"), &inside.undelivered) {
         Some(None) => found.weak(
@@ -172,34 +197,35 @@ fn disabler_is(
     seen: &Account,
     prefix: &str,
     security: &str,
-    back: &str,
 ) {
-    // The management account has a setting of its own, since no StackSet reaches it.
-    let settings = format!(
-        "ENFORCED_ACCOUNT_IDS of infra/deployment.env (of the management account: DISABLER_IN_MANAGEMENT_ACCOUNT), then \
-         `make deploy`; if {} stands there already: {back}",
-        seen.id
-    );
+    let back = mend::member(prefix, "enforced", &seen.id);
     match (disabler, seen.mode) {
-        (None, Mode::Enforce) => found.broken(
+        // The management account has a setting of its own, since no StackSet reaches it.
+        (None, Some(Mode::Enforce)) => found.broken(
             format!("the account is in enforce, and the role {prefix}-disabler is not there: nothing is disabled"),
-            format!("name it in {settings}"),
+            format!(
+                "name it in ENFORCED_ACCOUNT_IDS of infra/deployment.env (of the management account: \
+                 DISABLER_IN_MANAGEMENT_ACCOUNT), then `make deploy`; if {} stands there already: {back}",
+                seen.id
+            ),
         ),
-        (Some(_), Mode::Observe | Mode::Notify) => found.weak(
-            format!("the role {prefix}-disabler is there, and the account is in {}", seen.mode),
+        (Some(_), Some(mode @ (Mode::Observe | Mode::Notify))) => found.weak(
+            format!("the role {prefix}-disabler is there, and the account is in {mode}"),
             "take it out of ENFORCED_ACCOUNT_IDS of infra/deployment.env until the policy says enforce (of the management \
              account: DISABLER_IN_MANAGEMENT_ACCOUNT=absent), then `make deploy`",
         ),
-        (Some(role), Mode::Enforce) => {
-            let enters = [format!("arn:aws:iam::{security}:role/{prefix}-sweeper")];
-            trust_is(found, &format!("{prefix}-disabler"), role, security, &enters, back);
-        }
-        (None, Mode::Observe | Mode::Notify) => {}
+        (Some(_), Some(Mode::Enforce) | None) | (None, Some(Mode::Observe | Mode::Notify) | None) => {}
+    }
+    // Who may disable is of interest wherever it can be done.
+    if let Some(role) = disabler {
+        let roles = [format!("arn:aws:iam::{security}:role/{prefix}-sweeper")];
+        let entry = Entry { security, roles: &roles, takes_operators: false };
+        trust_is(found, &format!("{prefix}-disabler"), role, &entry, &back);
     }
 }
 
-fn trust_is(found: &mut Findings<'_>, name: &str, role: &Role, security: &str, enter: &[String], back: &str) {
-    for fault in documents::trust(&role.trust, security, enter) {
+fn trust_is(found: &mut Findings<'_>, name: &str, role: &Role, entry: &Entry<'_>, back: &str) {
+    for fault in documents::trust(&role.trust, entry) {
         match fault {
             Fault::Shut(what) => found.broken(format!("the role {name} {what}"), back),
             Fault::Wide(what) => found.weak(format!("the role {name} {what}"), back),
@@ -215,17 +241,21 @@ fn undelivered_is(
     rule_arn: &dyn Fn(&str) -> String,
     back: &str,
 ) {
+    let account = found.account.unwrap_or_default();
     if queue.messages > 0 {
         found.broken(
             format!(
                 "{} could not be delivered to the security account: in {prefix}-undelivered",
                 counted(queue.messages, "event")
             ),
-            "the attributes ERROR_CODE and ERROR_MESSAGE of what waits there say why: `aws sqs receive-message \
-             --message-attribute-names All`; the sweep finds those keys. infra/RUNBOOK.md, \"keytide-keys-unheard\"",
+            format!(
+                "the attributes ERROR_CODE and ERROR_MESSAGE of what waits there say why: in {account}, `aws sqs receive-message \
+                 --queue-url {} --message-attribute-names All --region {REGION}`; the sweep finds those keys. infra/RUNBOOK.md, \
+                 \"keytide-keys-unheard\"",
+                queue.url
+            ),
         );
     }
-    let account = found.account.unwrap_or_default();
     let takes = |(name, _): &(String, _)| {
         documents::lets_event_bridge(&queue.policy, "sqs:SendMessage", &rule_arn(name), account)
     };
@@ -249,7 +279,7 @@ mod tests {
     use super::{
         super::{
             rules::{Target, pattern},
-            tests::{MEMBER, SECURITY, now, one},
+            tests::{MEMBER, SECURITY, now, one, pasted, queue_url},
         },
         *,
     };
@@ -294,13 +324,17 @@ mod tests {
         let rules = ["key-events", "own-role-events"].map(|name| (name.to_owned(), Ok(Some(rule(name)))));
         Account {
             id: MEMBER.to_owned(),
-            mode: Mode::Enforce,
+            mode: Some(Mode::Enforce),
             inside: Ok(Inside {
                 rules: rules.to_vec(),
                 reader: Ok(Some(entered_by(&["watcher", "sweeper"]))),
                 disabler: Ok(Some(entered_by(&["sweeper"]))),
                 forwarder: Ok(Some(Role { trust: of_event_bridge("sts:AssumeRole") })),
-                undelivered: Ok(Some(Queue { messages: 0, policy: of_event_bridge("sqs:SendMessage") })),
+                undelivered: Ok(Some(Queue {
+                    url: queue_url(MEMBER, "undelivered"),
+                    messages: 0,
+                    policy: of_event_bridge("sqs:SendMessage"),
+                })),
                 trails: Ok(vec![trail()]),
             }),
             ownerless: Ok(Vec::new()),
@@ -312,7 +346,7 @@ mod tests {
     fn judged(change: impl Fn(&mut Account)) -> Vec<Finding> {
         let mut seen = well();
         change(&mut seen);
-        account(&seen, "keytide", SECURITY, now())
+        pasted(account(&seen, "keytide", SECURITY, now()))
     }
 
     fn inside(change: impl Fn(&mut Inside)) -> Vec<Finding> {
@@ -342,7 +376,9 @@ mod tests {
         let disabled =
             one(first_rule(|rule| rule.is_enabled = false), Broken, "keytide-key-events is disabled");
         assert!(
-            disabled.mend.starts_with("`aws events enable-rule --name keytide-key-events`"),
+            disabled.mend.starts_with(
+                "in 111122223333, `aws events enable-rule --name keytide-key-events --region us-east-1`"
+            ),
             "{disabled:?}"
         );
         let fewer = first_rule(|rule| rule.pattern["detail"]["eventName"] = json!(["DeleteUser"]));
@@ -368,12 +404,14 @@ mod tests {
         for words in ["ENFORCED_ACCOUNT_IDS", "DISABLER_IN_MANAGEMENT_ACCOUNT", "make deploy"] {
             assert!(disabler.mend.contains(words), "{disabler:?}");
         }
-        one(judged(|seen| seen.mode = Mode::Notify), Weak, "the account is in notify");
+        one(judged(|seen| seen.mode = Some(Mode::Notify)), Weak, "the account is in notify");
         let shut =
             |trust: Value| inside(move |seen| seen.forwarder = Ok(Some(Role { trust: trust.clone() })));
         one(shut(Value::Null), Broken, "does not let EventBridge in");
         one(inside(|seen| seen.reader = Ok(Some(entered_by(&["sweeper"])))), Broken, "keytide-watcher in");
-        one(inside(|seen| seen.disabler = Ok(Some(entered_by(&["watcher"])))), Broken, "keytide-sweeper in");
+        let shut = inside(|seen| seen.disabler = Ok(Some(entered_by(&["watcher"]))));
+        one(shut[..1].to_vec(), Broken, "does not let arn:aws:iam::999988887777:role/keytide-sweeper in");
+        one(shut[1..].to_vec(), Weak, "lets others in the security account in than");
         let waiting = inside(|seen| seen.undelivered.as_mut().unwrap().as_mut().unwrap().messages = 3);
         one(waiting, Broken, "3 events could not be delivered");
         one(inside(|seen| seen.undelivered = Ok(None)), Weak, "keytide-undelivered is not there");
@@ -384,6 +422,33 @@ mod tests {
             Unknown,
             "AccessDenied",
         );
+    }
+
+    /// Its stack is the other `StackSet`'s: `keytide-member` would bring back everything but this.
+    #[test]
+    fn the_disabler_is_mended_where_it_comes_from() {
+        let shut = inside(|seen| seen.disabler = Ok(Some(entered_by(&["watcher"]))));
+        for found in inside(|seen| seen.disabler = Ok(None)).into_iter().chain(shut) {
+            assert!(found.mend.contains("the StackSet keytide-enforced,"), "{found:?}");
+            assert!(!found.mend.contains("keytide-member"), "{found:?}");
+            assert!(found.mend.contains("if it is the management account"), "{found:?}");
+        }
+        let reader = inside(|seen| seen.reader = Ok(None));
+        assert!(reader[0].mend.contains("the StackSet keytide-member,"), "{reader:?}");
+    }
+
+    #[test]
+    fn where_no_mode_is_known_the_disabler_is_judged_by_whom_it_lets_in_alone() {
+        let unknown = |disabler: Option<Role>| {
+            judged(|seen| {
+                seen.mode = None;
+                seen.inside.as_mut().unwrap().disabler = Ok(disabler.clone());
+            })
+        };
+        assert_eq!(unknown(None), []);
+        assert_eq!(unknown(Some(entered_by(&["sweeper"]))), []);
+        let open = unknown(Some(entered_by(&["sweeper", "watcher"])));
+        one(&open, Severity::Weak, "lets others in the security account in");
     }
 
     #[test]
@@ -401,12 +466,31 @@ mod tests {
         one(&judged(|seen| seen.swept_at = Ok(None)), Broken, "never swept");
         let long_ago = judged(|seen| seen.swept_at = Ok(Some("2026-06-01T06:10:00Z".parse().unwrap())));
         one(&long_ago, Broken, "last swept");
-        // Nobody sweeps what the settings leave out.
-        let left_out = judged(|seen| {
-            seen.swept_at = Ok(None);
-            seen.is_left_out = true;
-        });
-        assert_eq!(left_out, []);
+    }
+
+    #[test]
+    fn an_account_that_is_left_out_is_missed_where_it_was_meant_to_be_swept() {
+        let left_out = |swept_at: Option<&str>, mode: Option<Mode>| {
+            judged(|seen| {
+                seen.is_left_out = true;
+                seen.swept_at = Ok(swept_at.map(|at| at.parse().unwrap()));
+                seen.mode = mode;
+                seen.inside.as_mut().unwrap().disabler = Ok(None);
+            })
+        };
+        // Nobody sweeps what the settings leave out, from its first day on.
+        assert_eq!(left_out(None, Some(Mode::Observe)), []);
+        assert_eq!(left_out(None, None), []);
+        let weak = |found: Vec<Finding>, words: &str| one(&found, Severity::Weak, words);
+        weak(left_out(None, Some(Mode::Notify)), "and the policy has it in notify");
+        let before = Some("2026-05-01T06:10:00Z");
+        weak(left_out(before, None), "and it was swept before, on 2026-05-01T06:10:00Z");
+        let both = left_out(before, Some(Mode::Notify));
+        let both = weak(both, "it was swept before, on 2026-05-01T06:10:00Z and the policy has it in notify");
+        assert!(both.mend.contains("INCLUDE_ACCOUNTS and EXCLUDE_ACCOUNTS"), "{both:?}");
+        // With the role that disables there.
+        let enforced = judged(|seen| (seen.is_left_out, seen.swept_at) = (true, Ok(None)));
+        weak(enforced, "and the policy has it in enforce");
     }
 
     #[test]

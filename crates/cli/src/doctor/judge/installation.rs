@@ -10,7 +10,7 @@ use super::{
     documents::{self, Fault},
     mend,
     rules::{Rule, Wanted, rule_is},
-    slack::{Bot, bot_is},
+    slack::{Bot, bot_is, put_token},
 };
 
 /// Our clock and AWS's may differ by so much, or nothing is disabled.
@@ -26,6 +26,12 @@ pub(in super::super) struct Installation {
     pub(in super::super) prefix: String,
     /// The security account.
     pub(in super::super) account: String,
+    /// Where it was looked for.
+    pub(in super::super) region: String,
+    /// The name of the ledger's table, which need not be the installation's own: a restored one is looked at, too.
+    pub(in super::super) ledger: String,
+    /// The name of the secret with Slack's token.
+    pub(in super::super) secret: String,
     pub(in super::super) rule: Seen<Option<Rule>>,
     /// Who may send to the bus, if there is one; null where it has no policy.
     pub(in super::super) bus: Seen<Option<Value>>,
@@ -53,6 +59,7 @@ pub(in super::super) struct Installation {
 pub(in super::super) struct Table {
     pub(in super::super) is_protected: bool,
     pub(in super::super) has_recovery: Seen<bool>,
+    /// The attribute by which rows expire, where they do or are about to.
     pub(in super::super) expires_by: Seen<Option<String>>,
 }
 
@@ -75,10 +82,32 @@ pub(in super::super) struct LatestRun {
     pub(in super::super) expected: BTreeSet<String>,
 }
 
+impl Installation {
+    /// Whether nothing of it is here that the template makes, but for the table, which stays when the rest is taken away.
+    pub(in super::super) fn is_absent(&self) -> bool {
+        self.rule == Ok(None)
+            && self.bus == Ok(None)
+            && self.schedule == Ok(None)
+            && self.queues.iter().chain(&self.dead).all(|(_, queue)| *queue == Ok(None))
+    }
+}
+
 /// What is wrong with the installation.
 pub(in super::super) fn installation(seen: &Installation, now: Timestamp) -> Vec<Finding> {
     let mut found = Findings::of(None);
     let prefix = &seen.prefix;
+    // Asked for in the wrong place each part is missing: that is one finding, and no dozen of them.
+    if seen.is_absent() {
+        let but = match &seen.table {
+            Ok(Some(_)) => format!(" but the table {}", seen.ledger),
+            _ => String::new(),
+        };
+        found.broken(
+            format!("nothing of keytide with the prefix {prefix} is in account {}, {}{but}", seen.account, seen.region),
+            "if it is elsewhere, name another --profile, --prefix or --region; else `make deploy`, as in infra/DEPLOY.md",
+        );
+        return found.all;
+    }
     let back = mend::stack(prefix);
     way_in(&mut found, seen, &back);
     match found.known("the schedule", &seen.schedule) {
@@ -95,32 +124,44 @@ pub(in super::super) fn installation(seen: &Installation, now: Timestamp) -> Vec
         Some(None) => {
             found.broken("the ledger's table is not there", "infra/RUNBOOK.md, \"The table is lost\"");
         }
-        Some(Some(table)) => table_is(&mut found, table, &format!("{prefix}-ledger")),
+        Some(Some(table)) => table_is(&mut found, table, &seen.ledger),
         None => {}
     }
     if let Some(Some(why)) = found.known("the ledger's acceptance", &seen.unaccepted) {
         found.broken(
             format!("nothing is disabled: {why}"),
-            "see that policy and exemptions are there, then `keytide ledger accept --reason …`",
+            format!(
+                "see that policy and exemptions are there, then `keytide ledger accept --reason … --ledger dynamodb:{}`",
+                seen.ledger
+            ),
         );
     }
     if let Some(Some(halt)) = found.known("the halt", &seen.halt) {
         found.weak(
             format!("nothing is disabled: halted by {} since {}", halt.author, halt.at),
-            "ask whoever set it; then `keytide resume --reason …`. infra/RUNBOOK.md, \"keytide-halted\"",
+            format!(
+                "ask whoever set it; then `keytide resume --reason … --ledger dynamodb:{}`. infra/RUNBOOK.md, \
+                 \"keytide-halted\"",
+                seen.ledger
+            ),
         );
     }
     if let Some(false) = found.known("Slack's secret", &seen.has_secret) {
         found.broken(
             "the secret with Slack's token is not there, or empty",
-            "`aws secretsmanager create-secret`, or `put-secret-value`, with the bot token (xoxb-…) as its text, under the name \
-             that SLACK_SECRET_NAME of infra/deployment.env gives",
+            format!(
+                "with the bot token (xoxb-…) as the text of token.txt, and the name that SLACK_SECRET_NAME of \
+                 infra/deployment.env gives: `aws secretsmanager create-secret --name {} --secret-string file://token.txt --region \
+                 {REGION}`, or where it is there {}",
+                seen.secret,
+                put_token(&seen.secret)
+            ),
         );
     }
     if let Some(bot) = &seen.bot
         && let Some(bot) = found.known("Slack", bot)
     {
-        bot_is(&mut found, bot, seen.run.as_ref().ok().and_then(Option::as_ref), now);
+        bot_is(&mut found, bot, &seen.secret, seen.run.as_ref().ok().and_then(Option::as_ref), now);
     }
     queues_are(&mut found, seen, &back);
     match found.known("who is told by alarms", &seen.told) {
@@ -129,7 +170,7 @@ pub(in super::super) fn installation(seen: &Installation, now: Timestamp) -> Vec
             "no alarm reaches anybody: nobody has confirmed the e-mail from AWS",
             format!(
                 "confirm it; where it ran out after three days: `aws sns subscribe --protocol email --topic-arn \
-                 arn:aws:sns:{REGION}:{}:{prefix}-alarms --notification-endpoint …`",
+                 arn:aws:sns:{REGION}:{}:{prefix}-alarms --notification-endpoint … --region {REGION}`",
                 seen.account
             ),
         ),
@@ -161,6 +202,7 @@ fn way_in(found: &mut Findings<'_>, seen: &Installation, back: &str) {
             target: format!("arn:aws:sqs:{REGION}:{account}:{prefix}-events"),
             role: None,
             dead_letters: format!("arn:aws:sqs:{REGION}:{account}:{prefix}-events-dead"),
+            account,
             mend: back,
         };
         rule_is(found, &wanted, rule.as_ref());
@@ -226,18 +268,24 @@ fn queues_are(found: &mut Findings<'_>, seen: &Installation, back: &str) {
                     );
                 }
                 if queue.messages > 0 {
+                    let of_prefix =
+                        if prefix == "keytide" { String::new() } else { format!(" --prefix {prefix}") };
+                    let purge = format!("`aws sqs purge-queue --queue-url {} --region {REGION}`", queue.url);
                     let (mend, section) = match kind {
                         "-events-dead" => (
-                            "see the watcher's log for the cause, mend it, then `keytide redrive`",
+                            format!(
+                                "see the watcher's log for the cause, mend it, then `keytide redrive{of_prefix}`"
+                            ),
                             "keytide-events-given-up",
                         ),
                         "-begins-dead" => (
-                            "see the sweeper's log for the cause, begin a run by hand, then `aws sqs purge-queue`",
+                            format!("see the sweeper's log for the cause, begin a run by hand, then {purge}"),
                             "keytide-begins-given-up",
                         ),
                         _ => (
-                            "see the sweeper's log for the cause; the next run sweeps what is left, so `aws sqs purge-queue` when \
-                             it has",
+                            format!(
+                                "see the sweeper's log for the cause; the next run sweeps what is left, so {purge} when it has"
+                            ),
                             "keytide-accounts-given-up",
                         ),
                     };
@@ -274,7 +322,7 @@ fn table_is(found: &mut Findings<'_>, table: &Table, name: &str) {
     if !table.is_protected {
         found.weak(
             "the ledger's table may be deleted",
-            format!("`aws dynamodb update-table --table-name {name} --deletion-protection-enabled`"),
+            format!("`aws dynamodb update-table --table-name {name} --deletion-protection-enabled --region {REGION}`"),
         );
     }
     if let Some(false) = found.known("the table's point-in-time recovery", &table.has_recovery) {
@@ -282,20 +330,30 @@ fn table_is(found: &mut Findings<'_>, table: &Table, name: &str) {
             "the ledger's table cannot be restored to a point in time",
             format!(
                 "`aws dynamodb update-continuous-backups --table-name {name} --point-in-time-recovery-specification \
-                 PointInTimeRecoveryEnabled=true,RecoveryPeriodInDays=35`"
+                 PointInTimeRecoveryEnabled=true,RecoveryPeriodInDays=35 --region {REGION}`"
             ),
         );
     }
     if let Some(attribute) = found.known("the table's expiry", &table.expires_by)
         && attribute.as_deref() != Some("expires_at")
     {
-        found.weak(
-            "old rows of the ledger never expire",
+        let set = |enabled: bool, attribute: &str| {
             format!(
                 "`aws dynamodb update-time-to-live --table-name {name} --time-to-live-specification \
-                 Enabled=true,AttributeName=expires_at`"
+                 Enabled={enabled},AttributeName={attribute} --region {REGION}`"
+            )
+        };
+        let on = set(true, "expires_at");
+        match attribute {
+            None => found.weak("old rows of the ledger never expire", on),
+            Some(other) => found.weak(
+                format!("rows of the ledger expire by {other} instead of expires_at, so old ones never do"),
+                format!(
+                    "{}, and an hour later, since DynamoDB takes one such change an hour, {on}",
+                    set(false, other)
+                ),
             ),
-        );
+        }
     }
 }
 
@@ -308,7 +366,7 @@ mod tests {
             Severity,
             rules::{Target, pattern},
             slack::SCOPES,
-            tests::{SECURITY, now, one},
+            tests::{SECURITY, now, one, pasted, queue_url},
         },
         *,
     };
@@ -316,7 +374,7 @@ mod tests {
     fn queue(name: &str, messages: u64) -> (String, Seen<Option<Queue>>) {
         let policy = json!({"Statement": {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sqs:SendMessage"}});
-        (format!("keytide-{name}"), Ok(Some(Queue { messages, policy })))
+        (format!("keytide-{name}"), Ok(Some(Queue { url: queue_url(SECURITY, name), messages, policy })))
     }
 
     fn well() -> Installation {
@@ -324,6 +382,9 @@ mod tests {
         Installation {
             prefix: "keytide".to_owned(),
             account: SECURITY.to_owned(),
+            region: "us-east-1".to_owned(),
+            ledger: "keytide-ledger-then".to_owned(),
+            secret: "keytide/slack".to_owned(),
             rule: Ok(Some(Rule {
                 is_enabled: true,
                 pattern: pattern("key-events-in", "keytide"),
@@ -369,7 +430,7 @@ mod tests {
     fn judged(change: impl Fn(&mut Installation)) -> Vec<Finding> {
         let mut seen = well();
         change(&mut seen);
-        installation(&seen, now())
+        pasted(installation(&seen, now()))
     }
 
     fn rule(change: impl Fn(&mut Rule)) -> Vec<Finding> {
@@ -387,6 +448,33 @@ mod tests {
     #[test]
     fn what_is_well_is_not_spoken_of() {
         assert_eq!(judged(|_| {}), []);
+    }
+
+    #[test]
+    fn where_nothing_is_of_it_that_is_the_one_finding() {
+        let nowhere = |change: &dyn Fn(&mut Installation)| {
+            judged(|seen| {
+                (seen.rule, seen.bus, seen.schedule, seen.table) = (Ok(None), Ok(None), Ok(None), Ok(None));
+                for (_, queue) in seen.queues.iter_mut().chain(&mut seen.dead) {
+                    *queue = Ok(None);
+                }
+                (seen.told, seen.has_secret, seen.bot) = (Ok(None), Ok(false), None);
+                seen.run = Err("ResourceNotFoundException".to_owned());
+                change(seen);
+            })
+        };
+        let nothing = "nothing of keytide with the prefix keytide is in account 999988887777, us-east-1";
+        let found = one(&nowhere(&|_| {}), Severity::Broken, nothing);
+        assert!(found.what.ends_with("us-east-1"), "{found:?}");
+        for words in ["--profile, --prefix or --region", "`make deploy`"] {
+            assert!(found.mend.contains(words), "{found:?}");
+        }
+        let left = nowhere(&|seen| seen.table = well().table);
+        one(&left, Severity::Broken, "us-east-1 but the table keytide-ledger-then");
+        // Whatever else of it is there, or could not be looked at, each part is missed by name.
+        assert!(nowhere(&|seen| seen.schedule = Ok(Some(true))).len() > 10);
+        assert!(nowhere(&|seen| seen.dead[2] = queue("begins-dead", 0)).len() > 10);
+        assert!(nowhere(&|seen| seen.bus = Err("AccessDeniedException".to_owned())).len() > 10);
     }
 
     #[test]
@@ -443,6 +531,31 @@ mod tests {
         one(&run(|run| run.has_told = false), Broken, "its digest was not posted");
     }
 
+    /// By its defaults a command would look at another installation than the one that was looked at.
+    #[test]
+    fn what_is_to_be_run_names_the_installation_that_was_looked_at() {
+        let of_another = |change: &dyn Fn(&mut Installation)| {
+            let mut seen = well();
+            seen.prefix = "tide".to_owned();
+            change(&mut seen);
+            let found = pasted(installation(&seen, now())).into_iter();
+            found.map(|finding| finding.mend).collect::<Vec<_>>().join("\n")
+        };
+        let (name, given_up) = queue("events-dead", 1);
+        let name = name.replace("keytide", "tide");
+        let redrive = of_another(&|seen| seen.dead = vec![(name.clone(), given_up.clone())]);
+        assert!(redrive.contains("`keytide redrive --prefix tide`"), "{redrive}");
+        let of_table = of_another(&|seen| {
+            seen.unaccepted = Ok(Some("it is new".to_owned()));
+            seen.halt = Ok(Some(Halt { author: "vera".to_owned(), at: now() }));
+            let table = seen.table.as_mut().unwrap().as_mut().unwrap();
+            (table.is_protected, table.has_recovery, table.expires_by) = (false, Ok(false), Ok(None));
+        });
+        assert_eq!(of_table.matches("--ledger dynamodb:keytide-ledger-then`").count(), 2, "{of_table}");
+        assert_eq!(of_table.matches("--table-name keytide-ledger-then ").count(), 3, "{of_table}");
+        assert!(!of_table.contains("tide-ledger "), "{of_table}");
+    }
+
     #[test]
     fn each_defect_of_the_table_is_one_finding() {
         use Severity::{Unknown, Weak};
@@ -452,6 +565,14 @@ mod tests {
         one(&table(&|table| table.is_protected = false), Weak, "may be deleted");
         one(&table(&|table| table.has_recovery = Ok(false)), Weak, "point in time");
         one(&table(&|table| table.expires_by = Ok(None)), Weak, "never expire");
+        // DynamoDB knows one attribute at a time.
+        let other = table(&|table| table.expires_by = Ok(Some("ttl".to_owned())));
+        let other = one(&other, Weak, "expire by ttl instead of expires_at").mend;
+        let (off, on) = (
+            other.find("Enabled=false,AttributeName=ttl"),
+            other.find("Enabled=true,AttributeName=expires_at"),
+        );
+        assert!(off.is_some() && off < on, "{other}");
         one(&table(&|table| table.expires_by = Err("denied".to_owned())), Unknown, "expiry");
     }
 

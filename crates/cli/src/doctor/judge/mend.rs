@@ -8,15 +8,17 @@ const SECTION: &str = "infra/RUNBOOK.md, \"Something was deleted or changed by h
 /// What brings back a part of the security account's stack.
 pub(super) fn stack(prefix: &str) -> String {
     format!(
-        "on the stack {prefix}, `aws cloudformation create-change-set --use-previous-template --deployment-mode REVERT_DRIFT`, \
-         and carry it out, as in {SECTION}; deploying the same template again changes nothing"
+        "by a change set on the stack {prefix}, with `--deployment-mode REVERT_DRIFT`, as in {SECTION}; deploying the same \
+         template again changes nothing"
     )
 }
 
-/// What brings back a part of an account's own stack.
-pub(super) fn member(prefix: &str, account: &str) -> String {
+/// What brings back a part of an account's own stack, which the `StackSet` of this name (without the prefix) made: `member`, or
+/// `enforced` for the disabler.
+pub(super) fn member(prefix: &str, set: &str, account: &str) -> String {
     format!(
-        "by the StackSet {prefix}-member, delete the stack instance of {account} and create it again (`aws cloudformation \
-         delete-stack-instances`, `create-stack-instances`), as in {SECTION}; deploying the same template again changes nothing"
+        "by the StackSet {prefix}-{set}, delete the stack instance of {account} and create it again (`aws cloudformation \
+         delete-stack-instances`, `create-stack-instances`), or, if it is the management account, mend its own stack there, \
+         as in {SECTION}; deploying the same template again changes nothing"
     )
 }

@@ -63,6 +63,7 @@ pub(super) struct Finding {
 /// A queue that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Queue {
+    pub(super) url: String,
     /// All that is on it: what waits, what is at work, what waits out a pause.
     pub(super) messages: u64,
     /// Who may send to it; null where it has no policy.
@@ -114,6 +115,7 @@ fn counted(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documented;
 
     /// The security account of all that is judged here, and a member.
     pub(super) const SECURITY: &str = "999988887777";
@@ -121,6 +123,18 @@ mod tests {
 
     pub(super) fn now() -> jiff::Timestamp {
         "2026-06-02T12:00:00Z".parse().unwrap()
+    }
+
+    pub(super) fn queue_url(account: &str, name: &str) -> String {
+        format!("https://sqs.us-east-1.amazonaws.com/{account}/keytide-{name}")
+    }
+
+    /// These findings, of which every command can be pasted as it stands.
+    pub(super) fn pasted(found: Vec<Finding>) -> Vec<Finding> {
+        for finding in &found {
+            assert_eq!(documented::faults_of_mend(&finding.mend), [""; 0], "{finding:?}");
+        }
+        found
     }
 
     /// Exactly one finding, with these words, and a mend.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Findings;
+use super::{Findings, REGION};
 
 /// What the templates declare; a test in `tests/conformance` holds it to them.
 const EXPECTED: &str = include_str!("../expected.json");
@@ -37,6 +37,8 @@ pub(super) struct Wanted<'a> {
     pub(super) target: String,
     pub(super) role: Option<String>,
     pub(super) dead_letters: String,
+    /// The account that it is in.
+    pub(super) account: &'a str,
     /// What brings it back where it was deleted or changed.
     pub(super) mend: &'a str,
 }
@@ -74,7 +76,11 @@ pub(super) fn rule_is(found: &mut Findings<'_>, wanted: &Wanted<'_>, rule: Optio
         // In members the service control policy leaves that to the StackSet.
         found.broken(
             format!("the rule {name} is disabled: events do not arrive"),
-            format!("`aws events enable-rule --name {name}{bus}`; where a service control policy forbids it: {mend}"),
+            format!(
+                "in {}, `aws events enable-rule --name {name}{bus} --region {REGION}`; where a service control policy forbids \
+                 it: {mend}",
+                wanted.account
+            ),
         );
     }
     if in_order(&rule.pattern) != in_order(&pattern(wanted.name, wanted.prefix)) {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Findings, LatestRun, Seen, Severity, installation::SWEPT_WITHIN};
+use super::{Findings, LatestRun, REGION, Seen, Severity, installation::SWEPT_WITHIN};
 
 /// What the Slack app needs, and no more.
 pub(super) const SCOPES: [&str; 2] = ["chat:write", "im:write"];
@@ -17,12 +17,21 @@ pub(in super::super) struct Bot {
     pub(in super::super) is_member: Seen<bool>,
 }
 
-pub(super) fn bot_is(found: &mut Findings<'_>, bot: &Bot, run: Option<&LatestRun>, now: Timestamp) {
+pub(super) fn bot_is(
+    found: &mut Findings<'_>,
+    bot: &Bot,
+    secret: &str,
+    run: Option<&LatestRun>,
+    now: Timestamp,
+) {
     if let Some(refused) = &bot.refused {
         found.broken(
             format!("Slack refuses the token: {refused}"),
-            "install the app of infra/slack-app.yaml again, and put its new token into the secret (`aws secretsmanager \
-             put-secret-value`); nothing has to be deployed",
+            format!(
+                "install the app of infra/slack-app.yaml again, and put its new token, as the text of token.txt, into the secret: \
+                 {}; nothing has to be deployed",
+                put_token(secret)
+            ),
         );
         return;
     }
@@ -39,6 +48,13 @@ pub(super) fn bot_is(found: &mut Findings<'_>, bot: &Bot, run: Option<&LatestRun
             "in the channel: /invite @keytide; the next digest shows it",
         ),
     }
+}
+
+/// The command that puts another token into the secret.
+pub(super) fn put_token(secret: &str) -> String {
+    format!(
+        "`aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://token.txt --region {REGION}`"
+    )
 }
 
 fn scopes_are(found: &mut Findings<'_>, scopes: &Seen<Vec<String>>) {

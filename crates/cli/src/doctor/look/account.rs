@@ -18,7 +18,7 @@ pub(in super::super) async fn account<Enter: AsyncFn(&str) -> Seen<SdkConfig>>(
     id: &AccountId,
     config: Seen<SdkConfig>,
     prefix: &str,
-    policy: &Policy,
+    policy: Option<&Policy>,
     ledger: &Ledger,
     elsewhere: &Elsewhere<Enter>,
 ) -> Account {
@@ -32,7 +32,7 @@ pub(in super::super) async fn account<Enter: AsyncFn(&str) -> Seen<SdkConfig>>(
     };
     Account {
         id: id.to_string(),
-        mode: policy.mode(id),
+        mode: policy.map(|policy| policy.mode(id)),
         inside,
         ownerless,
         swept_at: record.map(|record| record.value.swept_at),

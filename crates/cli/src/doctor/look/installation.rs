@@ -1,7 +1,7 @@
 //! What is in the security account alone.
 
 use aws_config::SdkConfig;
-use aws_sdk_dynamodb::types::{PointInTimeRecoveryStatus, TimeToLiveStatus};
+use aws_sdk_dynamodb::types::{PointInTimeRecoveryStatus, TimeToLiveDescription, TimeToLiveStatus};
 use aws_sdk_scheduler::types::ScheduleState;
 use jiff::Timestamp;
 use keytide_aws::{Failure, disabler, ledger::Ledger};
@@ -81,6 +81,9 @@ pub(in super::super) async fn installation(
     Installation {
         prefix: (*prefix).to_owned(),
         account: (*account).to_owned(),
+        region: config.region().map(ToString::to_string).unwrap_or_default(),
+        ledger: place.table.to_owned(),
+        secret: place.secret.to_owned(),
         rule,
         bus,
         schedule,
@@ -129,17 +132,19 @@ async fn table(config: &SdkConfig, name: &str) -> Seen<Option<Table>> {
         recovery.and_then(|found| found.point_in_time_recovery_status)
             == Some(PointInTimeRecoveryStatus::Enabled)
     });
-    let expires_by = always(expiry).map(|answer| {
-        let found = answer.time_to_live_description;
-        found
-            .filter(|found| found.time_to_live_status == Some(TimeToLiveStatus::Enabled))
-            .and_then(|found| found.attribute_name)
-    });
+    let expires_by = always(expiry).map(|answer| answer.time_to_live_description.and_then(expires_by));
     Ok(Some(Table {
         is_protected: described.deletion_protection_enabled == Some(true),
         has_recovery,
         expires_by,
     }))
+}
+
+/// The attribute by which rows expire. It is told from the moment on at which somebody asked for it, an hour before it is so.
+fn expires_by(found: TimeToLiveDescription) -> Option<String> {
+    let status = found.time_to_live_status?;
+    let is_on = [TimeToLiveStatus::Enabled, TimeToLiveStatus::Enabling].contains(&status);
+    found.attribute_name.filter(|_| is_on)
 }
 
 async fn queues(config: &SdkConfig, names: Vec<String>) -> Vec<(String, Seen<Option<Queue>>)> {
@@ -175,4 +180,23 @@ async fn secret(config: &SdkConfig, name: &str) -> Seen<Option<Token>> {
         asked("secretsmanager:GetSecretValue", client.get_secret_value().secret_id(name).send()).await?;
     let text = found.and_then(|found| found.secret_string).map(|text| text.trim().to_owned());
     Ok(text.filter(|text| !text.is_empty()).map(Token::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiry_that_is_being_turned_on_is_on() {
+        let by = |status: TimeToLiveStatus| {
+            let found = TimeToLiveDescription::builder().attribute_name("expires_at");
+            expires_by(found.time_to_live_status(status).build())
+        };
+        for on in [TimeToLiveStatus::Enabled, TimeToLiveStatus::Enabling] {
+            assert_eq!(by(on).as_deref(), Some("expires_at"));
+        }
+        for off in [TimeToLiveStatus::Disabled, TimeToLiveStatus::Disabling] {
+            assert_eq!(by(off), None);
+        }
+    }
 }

@@ -112,7 +112,7 @@ async fn queue(config: &SdkConfig, name: &str) -> Seen<Option<Queue>> {
         QueueAttributeName::ApproximateNumberOfMessagesDelayed,
     ];
     let names = counts.iter().cloned().chain([QueueAttributeName::Policy]).collect();
-    let asking = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names)).send();
+    let asking = client.get_queue_attributes().queue_url(&url).set_attribute_names(Some(names)).send();
     let Some(answer) = asked("sqs:GetQueueAttributes", asking).await? else { return Ok(None) };
     let attributes = answer.attributes.unwrap_or_default();
     let counted = counts.iter().map(|name| attributes.get(name).and_then(|count| count.parse::<u64>().ok()));
@@ -121,7 +121,7 @@ async fn queue(config: &SdkConfig, name: &str) -> Seen<Option<Queue>> {
         messages.ok_or_else(|| "sqs:GetQueueAttributes: the answer lacks a number of messages".to_owned())?;
     let policy =
         attributes.get(&QueueAttributeName::Policy).map(|policy| document(policy)).unwrap_or_default();
-    Ok(Some(Queue { messages, policy }))
+    Ok(Some(Queue { url, messages, policy }))
 }
 
 #[cfg(test)]
