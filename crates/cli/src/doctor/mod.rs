@@ -62,7 +62,7 @@ pub(crate) struct DoctorArgs {
     accounts: Vec<AccountId>,
     #[command(flatten)]
     ledger: LedgerArgs,
-    /// What the names of all parts begin with, as both templates' parameter Prefix
+    /// What the names of all parts begin with, as the templates' parameter Prefix
     #[arg(long, value_name = "NAME", default_value = "keytide")]
     prefix: String,
     /// The role to look with in the other accounts, instead of keytide's PREFIX-reader

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keytide_core::{key::Key, policy::Mode};
 use serde_json::Value;
 
@@ -92,7 +92,7 @@ pub(in super::super) fn account(
     }
     let swept_at = found.known("the latest sweep", &seen.swept_at);
     if seen.is_left_out {
-        left_out(&mut found, seen);
+        left_out(&mut found, seen, now);
     } else if let Some(swept_at) = swept_at {
         let mend = "the digest and the sweeper's log (`an account was not swept, or not wholly`) say why: infra/RUNBOOK.md, \
                     \"keytide-account-overdue\"";
@@ -107,9 +107,13 @@ pub(in super::super) fn account(
     found.all
 }
 
+/// So long is an account asked about that is swept no more: after that it was left out on purpose.
+const MISSED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 /// An account that the latest run leaves out is no defect, unless it was meant to be swept.
-fn left_out(found: &mut Findings<'_>, seen: &Account) {
+fn left_out(found: &mut Findings<'_>, seen: &Account, now: Timestamp) {
     let swept = seen.swept_at.as_ref().ok().and_then(Option::as_ref);
+    let swept = swept.filter(|at| now.duration_since(**at) < MISSED_FOR);
     let swept = swept.map(|at| format!("it was swept before, on {at}"));
     let named = seen.mode.filter(|mode| *mode > Mode::Observe);
     let named = named.map(|mode| format!("the policy has it in {mode}"));
@@ -483,10 +487,11 @@ mod tests {
         assert_eq!(left_out(None, None), []);
         let weak = |found: Vec<Finding>, words: &str| one(&found, Severity::Weak, words);
         weak(left_out(None, Some(Mode::Notify)), "and the policy has it in notify");
-        let before = Some("2026-05-01T06:10:00Z");
-        weak(left_out(before, None), "and it was swept before, on 2026-05-01T06:10:00Z");
+        assert_eq!(left_out(Some("2026-04-01T06:10:00Z"), None), [], "two months ago");
+        let before = Some("2026-05-21T06:10:00Z");
+        weak(left_out(before, None), "and it was swept before, on 2026-05-21T06:10:00Z");
         let both = left_out(before, Some(Mode::Notify));
-        let both = weak(both, "it was swept before, on 2026-05-01T06:10:00Z and the policy has it in notify");
+        let both = weak(both, "it was swept before, on 2026-05-21T06:10:00Z and the policy has it in notify");
         assert!(both.mend.contains("INCLUDE_ACCOUNTS and EXCLUDE_ACCOUNTS"), "{both:?}");
         // With the role that disables there.
         let enforced = judged(|seen| (seen.is_left_out, seen.swept_at) = (true, Ok(None)));
