@@ -39,6 +39,7 @@ use keytide_aws::{
 use keytide_core::{
     AccountId,
     alert::for_decision,
+    cloudtrail::Status,
     decision::{Decided, Decision},
     fact::{Fact, FactBody},
 };
@@ -49,7 +50,10 @@ use keytide_local::{
 use keytide_slack::Slack;
 use serde_json::{Value, json};
 
-use crate::world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World, roles};
+use crate::{
+    sweep::Tide,
+    world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World, roles},
+};
 
 /// A member of the organization that nobody can enter.
 const SANDBOX: &str = "444455556666";
@@ -612,4 +616,89 @@ async fn a_schedule_shortly_before_midnight_and_one_after_it_are_one_run() {
     tokio::time::sleep(21 * HOUR).await;
     let begun = company.begin().await.unwrap();
     assert!(matches!(&begun, Begun::Started { date, .. } if date.to_string() == "2026-05-05"), "{begun:?}");
+}
+
+/// What the hours of `infra/policy.example.toml` hold at the first begin of the default schedule, 06:00 UTC, is disabled
+/// at its second, 09:00 UTC.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_the_hours_hold_at_the_first_begin_is_disabled_at_the_second() {
+    let (tide, company) = due_under_hours("09:00-16:00").await;
+    at(&company, "2026-08-04T06:00:00Z").await;
+    company.day().await;
+    assert!(company.digests()[0].contains("disabling is closed"), "{}", company.digests()[0]);
+    assert!(!company.digests()[0].contains("nothing is ever disabled"), "{}", company.digests()[0]);
+    company.world.aws.calls().restart();
+    let swept = || company.world.aws.calls().count(Service::Sts, "AssumeRole");
+    at(&company, "2026-08-04T06:59:00Z").await;
+    // A message that comes again while it is closed, as it was.
+    let body =
+        serde_json::to_string(&Task::Account { run: "2026-08-04".parse().unwrap(), account: id(PROD) });
+    assert!(company.take(&body.unwrap(), 2).await.unwrap().was_done);
+    assert_eq!((swept(), tide.status().await), (0, Status::Active));
+
+    at(&company, "2026-08-04T09:00:00Z").await;
+    assert!(matches!(company.begin().await.unwrap(), Begun::Ended { .. }));
+    assert_eq!(
+        company.world.aws.queues().length(&company.queue_url).unwrap(),
+        1,
+        "only where something is held"
+    );
+    // Trouble that passes does not put it off to the next day.
+    company.world.aws.faults().plan(|call| (call.service == Service::Sts).then_some(Fault::ServerError));
+    let failed = Cell::new(0);
+    let done = company
+        .drain(|_| {
+            failed.set(failed.get() + 1);
+            if failed.get() == 2 {
+                company.world.aws.faults().clear();
+            }
+            1
+        })
+        .await;
+    assert_eq!((done.len(), failed.get()), (1, 2), "{done:?}");
+    assert_eq!((done[0].1.outcome.disabled.count(), tide.status().await), (1, Status::Inactive), "{done:?}");
+
+    // Once.
+    company.world.aws.calls().restart();
+    at(&company, "2026-08-04T10:00:00Z").await;
+    company.begin().await.unwrap();
+    company.drained().await;
+    assert_eq!((swept(), company.digests().len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hours_that_no_sweep_comes_in_are_told_loudly_after_a_week() {
+    let (tide, company) = due_under_hours("20:00-22:00").await;
+    for day in 4..=10 {
+        at(&company, &format!("2026-08-{day:02}T06:00:00Z")).await;
+        company.day().await;
+        at(&company, &format!("2026-08-{day:02}T09:00:00Z")).await;
+        company.begin().await.unwrap();
+        assert_eq!(company.world.aws.queues().length(&company.queue_url).unwrap(), 0, "it is closed");
+    }
+    let loud = |digest: &String| {
+        digest.contains("a key has been due for 7 days") && digest.contains("nothing is ever")
+    };
+    let digests = company.digests();
+    assert!(digests.iter().all(|digest| digest.contains("disabling is closed")), "{digests:?}");
+    assert_eq!((digests.iter().position(loud), digests.len()), (Some(6), 7), "{digests:?}");
+    assert_eq!(tide.status().await, Status::Active);
+}
+
+/// A company where the one key, in `enforce`, was told of by notices that were confirmed, and is due on 4 August 2026, a
+/// Tuesday, under these hours.
+async fn due_under_hours(hours: &str) -> (Tide, Company) {
+    let mut tide = Tide::new("enforce").await;
+    let days = "weekdays = [\"mon\", \"tue\", \"wed\", \"thu\"]\ntime-zone = \"Europe/Berlin\"";
+    let disabling = format!("[disabling]\nhours = \"{hours}\"\n{days}\n");
+    tide.change_policy(&format!("[modes]\nenforce = [\"{PROD}\"]\n{disabling}")).await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    let company = Company::over(tide.world.beside());
+    (tide, company)
+}
+
+async fn at(company: &Company, time: &str) {
+    let left = time.parse::<Timestamp>().unwrap().duration_since(company.world.now());
+    tokio::time::sleep(left.try_into().unwrap()).await;
 }

@@ -284,17 +284,19 @@ impl<P: Post> Runs<P> {
         if run.value.digest_at.is_none() && now.duration_since(run.value.began_at) < MAY_END_AFTER {
             return Ok(Begun::UnderWay { date });
         }
-        self.take_up_what_was_approved(&run.value).await.map_err(BeginError::Failed)?;
+        self.take_up_what_was_held(&run.value, now).await.map_err(BeginError::Failed)?;
         let end = self.end(run, invocation).await.map_err(BeginError::Failed)?;
         Ok(Begun::Ended { date, end })
     }
 
-    /// Puts the accounts on the queue again in which a plan was approved that a cap had held.
-    async fn take_up_what_was_approved(&self, run: &Run) -> Result<(), Failure> {
+    /// Puts the accounts on the queue again in which more may be disabled than when they were swept: a plan was
+    /// approved that a cap had held, or the hours are open that were closed.
+    async fn take_up_what_was_held(&self, run: &Run, now: Timestamp) -> Result<(), Failure> {
         let outcomes: Vec<Outcome> = self.ledger.outcomes(run.date).await?;
+        let policy = policy_in_force(&self.ledger).await;
         let mut bodies = Vec::new();
-        for held in outcomes.iter().filter(|outcome| outcome.is_final && outcome.over_cap > 0) {
-            if self.is_approved_since(&held.account, held.at).await? {
+        for held in outcomes.iter().filter(|outcome| outcome.is_final) {
+            if self.may_go_on(held, &policy, now).await? {
                 bodies.push(task(run.date, &held.account)?);
             }
         }
@@ -302,6 +304,23 @@ impl<P: Post> Runs<P> {
             Some(unsent) => Err(unsent.failure),
             None => Ok(()),
         }
+    }
+
+    /// Whether something of what was held in an account may be disabled by now.
+    async fn may_go_on(
+        &self,
+        held: &Outcome,
+        policy: &Result<Policy, PolicyFailure>,
+        now: Timestamp,
+    ) -> Result<bool, Failure> {
+        if held.closed > 0 {
+            match policy {
+                Ok(policy) if policy.disabling_open(now).is_ok() => return Ok(true),
+                Ok(_) | Err(PolicyFailure::Unreadable { .. }) => {}
+                Err(PolicyFailure::Ledger(failure)) => return Err(failure.clone()),
+            }
+        }
+        Ok(held.over_cap > 0 && self.is_approved_since(&held.account, held.at).await?)
     }
 
     async fn is_approved_since(&self, account: &AccountId, at: Timestamp) -> Result<bool, Failure> {
@@ -407,12 +426,14 @@ impl<P: Post> Runs<P> {
             let cause = format!("{account} is not among the accounts of the run of {date}: it is not swept");
             return Err(Again::new("not-expected", cause, pause));
         };
+        let mut is_taken_up = false;
         if let Some(Versioned { value: outcome, .. }) = known.map_err(ledger)?
             && outcome.is_final
-            && (outcome.over_cap == 0
-                || !self.is_approved_since(account, outcome.at).await.map_err(ledger)?)
         {
-            return self.finish(outcome, true, *date, invocation).await;
+            is_taken_up = self.may_go_on(&outcome, &policy, invocation.now()).await.map_err(ledger)?;
+            if !is_taken_up {
+                return self.finish(outcome, true, *date, invocation).await;
+            }
         }
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
         let (outcome, may_mend) = match policy {
@@ -441,13 +462,16 @@ impl<P: Post> Runs<P> {
                 }
             }
         };
+        // What was held and could not be taken up is come back for as well, though the run is done with the account.
+        let is_held_on = is_taken_up && may_mend && outcome.has_troubles();
+        let cause = outcome.first_trouble();
         let outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
-        if !outcome.is_final {
-            let first_trouble =
-                outcome.undelivered.rows.first().map(|(key_id, cause)| format!("{key_id}: {cause}"));
-            let cause = outcome.failed.clone().or(first_trouble).unwrap_or_default();
-            let after = TROUBLE_PAUSE * outcome.tries;
+        if !outcome.is_final || (is_held_on && visit < MOST_TRIES) {
+            let after = if is_held_on { pause } else { TROUBLE_PAUSE * outcome.tries };
             return Err(Again { outcome: Some(Box::new(outcome)), ..Again::new("troubles", cause, after) });
+        }
+        if is_held_on {
+            tracing::error!(%account, cause, "what was held could not be taken up: it is for the next run");
         }
         self.finish(outcome, false, *date, invocation).await
     }

@@ -354,6 +354,7 @@ fn busy_digest() -> Digest {
             held(HeldBy::Clock),
         ]
         .into(),
+        closed_days: 9,
         undelivered: vec![(prod(), "AKIAEXAMPLEALICE0001".to_owned(), "channel_not_found".to_owned())].into(),
         findings: vec![
             finding(FindingKind::NoSlackId),
