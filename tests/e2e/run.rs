@@ -618,6 +618,19 @@ async fn a_schedule_shortly_before_midnight_and_one_after_it_are_one_run() {
     assert!(matches!(&begun, Begun::Started { date, .. } if date.to_string() == "2026-05-05"), "{begun:?}");
 }
 
+/// Begun by hand in the evening, to see it work: the morning's schedule begins the next.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_begun_late_in_the_evening_and_ended_leaves_the_next_morning_its_own() {
+    let company = Company::new().await;
+    for time in ["2026-05-04T22:00:00Z", "2026-05-05T06:00:00Z"] {
+        at(&company, time).await;
+        company.day().await;
+        tokio::time::sleep(3 * HOUR).await;
+        assert!(matches!(company.begin().await.unwrap(), Begun::Ended { .. }), "the second of {time}");
+    }
+    assert_eq!(company.digests().len(), 2);
+}
+
 /// What the hours of `infra/policy.example.toml` hold at the first begin of the default schedule, 06:00 UTC, is disabled
 /// at its second, 09:00 UTC.
 #[tokio::test(start_paused = true)]

@@ -48,9 +48,11 @@ use crate::{
     sweep::{Sweep, SweepError, Swept},
 };
 
-/// A `begin` so soon after the last run's beginning is about that run, whatever the UTC date: schedules lie
-/// hours apart, runs a day.
+/// A `begin` so soon after the beginning of a run that has not ended is about that run, whatever the UTC date:
+/// schedules lie hours apart, runs a day.
 const SAME_RUN: SignedDuration = SignedDuration::from_hours(12);
+/// So soon after it, it is about one that has ended, too: it repeats, or is the day's second.
+const SAME_RUN_ENDED: SignedDuration = SignedDuration::from_hours(6);
 /// Not before does a `begin` end a run: two schedulers at once are no reason to call accounts silent.
 const MAY_END_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// How long putting the accounts on the queue may take, before somebody else does it.
@@ -265,9 +267,7 @@ impl<P: Post> Runs<P> {
         let now = invocation.now();
         let runs = self.ledger.latest_runs(OWING).await.map_err(BeginError::Failed)?;
         let latest = runs.first().cloned();
-        let present = latest.as_ref().filter(|latest| {
-            latest.value.date == utc_date(now) || now.duration_since(latest.value.began_at) < SAME_RUN
-        });
+        let present = latest.as_ref().filter(|latest| is_about(&latest.value, now));
         let run = if let Some(run) = present {
             run.clone()
         } else {
@@ -674,6 +674,13 @@ impl<P: Post> Runs<P> {
     }
 }
 
+/// Whether a `begin` of now is about this run, the latest. One of another date that has ended, and did not begin just
+/// before, is over: it must not stand in the way of the next day's, hours after it was begun by hand.
+fn is_about(run: &Run, now: Timestamp) -> bool {
+    let same = if run.digest_at.is_some() { SAME_RUN_ENDED } else { SAME_RUN };
+    run.date == utc_date(now) || now.duration_since(run.began_at) < same
+}
+
 fn task(run: Date, account: &AccountId) -> Result<String, Failure> {
     let task = Task::Account { run, account: account.clone() };
     serde_json::to_string(&task)
@@ -705,5 +712,41 @@ fn baseline_counts(plan: &SweepPlan, keys: &[Key], policy: &Policy, now: Timesta
         over_age: keys.iter().filter(is_active).filter(is_over_age).count(),
         root: roots.max(root_findings),
         without_owner: keys.iter().filter(has_nobody).count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_begin_is_about_the_latest_run_or_begins_the_next() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let about = |began: &str, ended: bool, now: &str| {
+            let run = Run {
+                date: utc_date(at(began)),
+                began_at: at(began),
+                previous_at: None,
+                expected: BTreeMap::new(),
+                left: BTreeMap::new(),
+                queueing: None,
+                queued_at: None,
+                telling: None,
+                digest_at: ended.then(|| at(began)),
+                totals: BTreeMap::new(),
+            };
+            is_about(&run, at(now))
+        };
+        // A day's second schedule, and one that is repeated.
+        assert!(about("2026-06-02T06:00:00Z", true, "2026-06-02T09:00:00Z"));
+        assert!(about("2026-06-02T00:10:00Z", true, "2026-06-02T23:00:00Z"), "a date has one run");
+        for ended in [true, false] {
+            assert!(about("2026-06-02T23:59:00Z", ended, "2026-06-03T00:01:00Z"), "repeated over midnight");
+            assert!(about("2026-06-02T22:00:00Z", ended, "2026-06-03T01:00:00Z"), "the second over midnight");
+            assert!(!about("2026-06-02T06:00:00Z", ended, "2026-06-03T06:00:00Z"), "the next day's");
+        }
+        // Begun by hand in the evening: it is over in the morning, or the morning's schedule ends it.
+        assert!(!about("2026-06-02T22:00:00Z", true, "2026-06-03T06:00:00Z"));
+        assert!(about("2026-06-02T22:00:00Z", false, "2026-06-03T06:00:00Z"));
     }
 }
