@@ -20,10 +20,10 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
     runtime_components::RuntimeComponents,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keytide_app::{
     Invocation, TokenSource,
-    copy::lines_of,
+    copy::{latest_exemptions, lines_of},
     deliver::{Deliver, DeliverSettings},
     run::{Again, BeginError, Begun, Choice, DigestEnd, Done, Outcome, Runs, Source, Task},
     sweep::{Observer, Sweep},
@@ -42,6 +42,7 @@ use keytide_core::{
     cloudtrail::Status,
     decision::{Decided, Decision},
     fact::{Fact, FactBody},
+    lifecycle::Exemption,
 };
 use keytide_local::{
     Fault, HOME_ACCOUNT, Service,
@@ -616,6 +617,27 @@ async fn a_schedule_shortly_before_midnight_and_one_after_it_are_one_run() {
     tokio::time::sleep(21 * HOUR).await;
     let begun = company.begin().await.unwrap();
     assert!(matches!(&begun, Begun::Started { date, .. } if date.to_string() == "2026-05-05"), "{begun:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_exemptions_of_an_account_that_nobody_can_enter_are_copied_all_the_same() {
+    let company = Company::new().await;
+    let now = company.world.now();
+    let exemption = |days: i64| Exemption {
+        reason: "the vendor rotates it".to_owned(),
+        author: "arn:aws:iam::1:role/vera".to_owned(),
+        granted_at: now.checked_sub(SignedDuration::from_hours(20 * 24)).unwrap(),
+        until: now.checked_add(SignedDuration::from_hours(days * 24)).unwrap(),
+    };
+    for (key_id, days) in [("AKIATIDEWATERVENDOR1", 30), ("AKIATIDEWATERENDED01", -1)] {
+        let saved = company.world.ledger().save_exemption(&id(SANDBOX), key_id, &exemption(days), 0).await;
+        assert!(saved.unwrap());
+    }
+    let kept = latest_exemptions(&company.day().await.join("\n"), None);
+    let of_all: Vec<&str> = kept.accounts.keys().map(AccountId::as_str).collect();
+    assert_eq!(of_all, [PROD, SANDBOX, HOME_ACCOUNT]);
+    let of_sandbox = &kept.accounts[&id(SANDBOX)].exemptions;
+    assert_eq!(of_sandbox.keys().collect::<Vec<_>>(), ["AKIATIDEWATERVENDOR1"]);
 }
 
 /// Begun by hand in the evening, to see it work: the morning's schedule begins the next.

@@ -28,7 +28,7 @@ use keytide_core::{
     cloudtrail::Subject,
     delivery::Ending,
     key::Key,
-    lifecycle::{utc_date, whole_days},
+    lifecycle::{Exemption, utc_date, whole_days},
     plan::{FindingKind, SweepPlan, treatment_of},
     policy::Policy,
 };
@@ -465,7 +465,10 @@ impl<P: Post> Runs<P> {
         // What was held and could not be taken up is come back for as well, though the run is done with the account.
         let is_held_on = is_taken_up && may_mend && outcome.has_troubles();
         let cause = outcome.first_trouble();
-        let outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
+        let mut outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
+        if !outcome.was_read {
+            outcome.exemptions = self.exemptions_that_hold(account, invocation.now()).await;
+        }
         if !outcome.is_final || (is_held_on && visit < MOST_TRIES) {
             let after = if is_held_on { pause } else { TROUBLE_PAUSE * outcome.tries };
             return Err(Again { outcome: Some(Box::new(outcome)), ..Again::new("troubles", cause, after) });
@@ -474,6 +477,22 @@ impl<P: Post> Runs<P> {
             tracing::error!(%account, cause, "what was held could not be taken up: it is for the next run");
         }
         self.finish(outcome, false, *date, invocation).await
+    }
+
+    /// The exemptions of an account that could not be looked at, for the copy of them: they stand in the ledger all the
+    /// same. `None` where the ledger does not answer, or nobody has accepted it.
+    async fn exemptions_that_hold(
+        &self,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Option<BTreeMap<String, Exemption>> {
+        let acceptance = self.ledger.acceptance().await.ok()?;
+        if acceptance.unaccepted.is_some() {
+            return None;
+        }
+        let mut exemptions = self.ledger.exemptions(account).await.ok()?;
+        exemptions.retain(|_, exemption| exemption.ends(now) > now);
+        Some(exemptions)
     }
 
     /// What came of a sweep, and the one summary where it was the account's first.

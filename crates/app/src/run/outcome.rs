@@ -102,7 +102,7 @@ pub struct Outcome {
     pub undelivered: Rows<(String, String)>,
     /// Calls to IAM.
     pub calls: u64,
-    /// The exemptions that this very sweep read; they stand in the ledger elsewhere.
+    /// The exemptions that were read in this very visit; they stand in the ledger elsewhere.
     #[serde(skip)]
     pub exemptions: Option<BTreeMap<String, Exemption>>,
 }
