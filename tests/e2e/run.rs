@@ -692,6 +692,11 @@ async fn a_key_that_the_hours_hold_at_the_first_begin_is_disabled_at_the_second(
         .await;
     assert_eq!((done.len(), failed.get()), (1, 2), "{done:?}");
     assert_eq!((done[0].1.outcome.disabled.count(), tide.status().await), (1, Status::Inactive), "{done:?}");
+    // The log and the metrics are of this visit: the notice of the first begin was counted then.
+    assert_eq!(done[0].1.outcome.told, 0, "{done:?}");
+    let date = "2026-08-04".parse().unwrap();
+    let of_the_run = company.world.ledger().outcome::<Outcome>(date, &id(PROD)).await.unwrap().unwrap().value;
+    assert_eq!((of_the_run.told, of_the_run.disabled.count(), of_the_run.closed), (1, 1, 0));
 
     // Once.
     company.world.aws.calls().restart();

@@ -465,6 +465,7 @@ impl<P: Post> Runs<P> {
         // What was held and could not be taken up is come back for as well, though the run is done with the account.
         let is_held_on = is_taken_up && may_mend && outcome.has_troubles();
         let cause = outcome.first_trouble();
+        let of_this_visit = is_taken_up.then(|| outcome.clone());
         let mut outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
         if !outcome.was_read {
             outcome.exemptions = self.exemptions_that_hold(account, invocation.now()).await;
@@ -476,7 +477,12 @@ impl<P: Post> Runs<P> {
         if is_held_on {
             tracing::error!(%account, cause, "what was held could not be taken up: it is for the next run");
         }
-        self.finish(outcome, false, *date, invocation).await
+        // What the run did before in an account that is taken up was told, and counted, when it was done with it.
+        let told = match of_this_visit {
+            Some(visit) => Outcome { swept_at: outcome.swept_at, is_final: true, ..visit },
+            None => outcome,
+        };
+        self.finish(told, false, *date, invocation).await
     }
 
     /// The exemptions of an account that could not be looked at, for the copy of them: they stand in the ledger all the

@@ -253,7 +253,10 @@ impl Outcome {
             // What the hours held is taken up once; what could not be done then waits for another try.
             let closed = if self.has_troubles() { before.closed.max(self.closed) } else { self.closed };
             let failed = if before.is_final { before.failed.clone() } else { self.failed };
+            let mut held = before.held.clone();
+            held.rows.retain(|row| sums.disabled.rows.iter().all(|disabled| disabled.key_id != row.key_id));
             return Self {
+                held,
                 failed,
                 closed,
                 // A cap may hold what the hours let go: then an approval is for that.
@@ -450,6 +453,10 @@ mod tests {
         assert_eq!(in_part.after(Some(first.clone())).closed, 2, "not all was done");
         let second = held(&[HeldBy::AccountCap { most: 2 }]).after(Some(first));
         assert_eq!((second.closed, second.over_cap, second.held.count()), (0, 1, 2));
+        let disabled =
+            Swept { disabled: vec![("A".to_owned(), true)], ..swept("2026-06-02T09:00:00Z", None, &[], &[]) };
+        let third = outcome(&disabled).after(Some(second));
+        assert_eq!((third.disabled.count(), third.held.count()), (1, 0), "it is not held any more");
     }
 
     #[test]
