@@ -278,7 +278,7 @@ fn other_messages(text: &str) -> Vec<(String, Message)> {
     let announced = [
         ("policy", policy_applied(text, Some(text), text, &lines, now())),
         ("first-policy", policy_applied(text, None, text, &[], now())),
-        ("exemption", exemption_added(&prod(), text, text, &exemption, &accounts)),
+        ("exemption", exemption_added(&prod(), text, text, &exemption, &accounts, now())),
         (
             "exemption-removed",
             exemption_removed(&prod(), text, text, &exemption, (text, text), &accounts, now()),

@@ -17,7 +17,6 @@ import sys
 from awscli.clidriver import create_clidriver
 
 ONLY_IN_VERSION_2 = {("logs", "tail"): {"--since", "--filter-pattern", "--follow", "--format"}}
-OPTIONS_OF_VERSION_2 = {"--cli-binary-format": 1}
 # Their arguments are read by the operation itself, which makes its call then.
 WITHOUT_SKELETON = {("lambda", "invoke")}
 
@@ -29,14 +28,7 @@ def words_of(line):
         if word in ("|", ">"):
             break
         words.append(re.sub(r"^file://.*|^\$\(.*\)$", "{}", word.replace("…", "1")))
-    skipped = 0
-    for word in words[1:]:
-        if skipped:
-            skipped -= 1
-        elif word in OPTIONS_OF_VERSION_2:
-            skipped = OPTIONS_OF_VERSION_2[word]
-        else:
-            yield word
+    return words[1:]
 
 
 def known_options(driver, service, operation, rest):
@@ -51,7 +43,7 @@ def known_options(driver, service, operation, rest):
 
 
 def problems(driver, line):
-    words = list(words_of(line))
+    words = words_of(line)
     service, operation, rest = words[0], words[1], words[2:]
     if operation == "wait" or (service, operation) in {*WITHOUT_SKELETON, *ONLY_IN_VERSION_2}:
         try:

@@ -87,6 +87,32 @@ async fn what_somebody_else_looks_at_is_not_called_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_hidden_beside_what_is_seen_is_said_before_the_question() {
+    let queues = Queues::with("redrive-some-hidden", 5).await;
+    let sqs = aws_sdk_sqs::Client::new(&queues.served.world.aws.sdk_config());
+    let look = sqs.receive_message().queue_url(&queues.dead).max_number_of_messages(3);
+    look.visibility_timeout(300).send().await.unwrap();
+    let hidden = "about 3 events in keytide-events-dead cannot be seen now";
+    queues.served.typed("no", &["redrive"]).await.expect(3).says(&["2 events given up", hidden]);
+    let ran = queues.served.run(&["redrive", "--yes"]).await.expect(1);
+    ran.says(&[hidden, "2 events sent back"]);
+    assert_eq!(queues.lengths(), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_before_a_failure_is_seen_again_at_once() {
+    let queues = Queues::with("redrive-half", 15).await;
+    let calls = AtomicUsize::new(0);
+    queues.served.world.aws.faults().plan(move |call| {
+        let is_receive = call.operation == "ReceiveMessage";
+        // The second, with every try that the SDK makes of it.
+        (is_receive && (1..4).contains(&calls.fetch_add(1, Ordering::SeqCst))).then_some(Fault::ServerError)
+    });
+    queues.served.run(&["redrive", "--yes"]).await.expect(1).says(&["sqs:ReceiveMessage"]);
+    queues.served.run(&["redrive", "--yes"]).await.expect(0).says(&["15 events sent back"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_and_what_was_not_are_told_apart() {
     let queues = Queues::with("redrive-unsent", 3).await;
     queues.fail("SendMessage");

@@ -20,10 +20,10 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
     runtime_components::RuntimeComponents,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keytide_app::{
     Invocation, TokenSource,
-    copy::lines_of,
+    copy::{latest_exemptions, lines_of},
     deliver::{Deliver, DeliverSettings},
     run::{Again, BeginError, Begun, Choice, DigestEnd, Done, Outcome, Runs, Source, Task},
     sweep::{Observer, Sweep},
@@ -39,8 +39,10 @@ use keytide_aws::{
 use keytide_core::{
     AccountId,
     alert::for_decision,
+    cloudtrail::Status,
     decision::{Decided, Decision},
     fact::{Fact, FactBody},
+    lifecycle::Exemption,
 };
 use keytide_local::{
     Fault, HOME_ACCOUNT, Service,
@@ -49,7 +51,10 @@ use keytide_local::{
 use keytide_slack::Slack;
 use serde_json::{Value, json};
 
-use crate::world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World, roles};
+use crate::{
+    sweep::Tide,
+    world::{CHANNEL, EXTERNAL_ID, KEY, PROD, World, roles},
+};
 
 /// A member of the organization that nobody can enter.
 const SANDBOX: &str = "444455556666";
@@ -645,4 +650,128 @@ async fn each_end_says_whether_a_halt_is_set() {
     ledger.lift_halt().await.unwrap();
     assert!(!ended_by_a_begin().await);
     assert_eq!(ended_by_an_account().await, [false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_exemptions_of_an_account_that_nobody_can_enter_are_copied_all_the_same() {
+    let company = Company::new().await;
+    let now = company.world.now();
+    let exemption = |days: i64| Exemption {
+        reason: "the vendor rotates it".to_owned(),
+        author: "arn:aws:iam::1:role/vera".to_owned(),
+        granted_at: now.checked_sub(SignedDuration::from_hours(20 * 24)).unwrap(),
+        until: now.checked_add(SignedDuration::from_hours(days * 24)).unwrap(),
+    };
+    for (key_id, days) in [("AKIATIDEWATERVENDOR1", 30), ("AKIATIDEWATERENDED01", -1)] {
+        let saved = company.world.ledger().save_exemption(&id(SANDBOX), key_id, &exemption(days), 0).await;
+        assert!(saved.unwrap());
+    }
+    let kept = latest_exemptions(&company.day().await.join("\n"), None);
+    let of_all: Vec<&str> = kept.accounts.keys().map(AccountId::as_str).collect();
+    assert_eq!(of_all, [PROD, SANDBOX, HOME_ACCOUNT]);
+    let of_sandbox = &kept.accounts[&id(SANDBOX)].exemptions;
+    assert_eq!(of_sandbox.keys().collect::<Vec<_>>(), ["AKIATIDEWATERVENDOR1"]);
+}
+
+/// Begun by hand in the evening, to see it work: the morning's schedule begins the next.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_begun_late_in_the_evening_and_ended_leaves_the_next_morning_its_own() {
+    let company = Company::new().await;
+    for time in ["2026-05-04T22:00:00Z", "2026-05-05T06:00:00Z"] {
+        at(&company, time).await;
+        company.day().await;
+        tokio::time::sleep(3 * HOUR).await;
+        assert!(matches!(company.begin().await.unwrap(), Begun::Ended { .. }), "the second of {time}");
+    }
+    assert_eq!(company.digests().len(), 2);
+}
+
+/// What the hours of `infra/policy.example.toml` hold at the first begin of the default schedule, 06:00 UTC, is disabled
+/// at its second, 09:00 UTC.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_the_hours_hold_at_the_first_begin_is_disabled_at_the_second() {
+    let (tide, company) = due_under_hours("09:00-16:00").await;
+    at(&company, "2026-08-04T06:00:00Z").await;
+    company.day().await;
+    assert!(company.digests()[0].contains("disabling is closed"), "{}", company.digests()[0]);
+    assert!(!company.digests()[0].contains("nothing is ever disabled"), "{}", company.digests()[0]);
+    company.world.aws.calls().restart();
+    let swept = || company.world.aws.calls().count(Service::Sts, "AssumeRole");
+    at(&company, "2026-08-04T06:59:00Z").await;
+    // A message that comes again while it is closed, as it was.
+    let body =
+        serde_json::to_string(&Task::Account { run: "2026-08-04".parse().unwrap(), account: id(PROD) });
+    assert!(company.take(&body.unwrap(), 2).await.unwrap().was_done);
+    assert_eq!((swept(), tide.status().await), (0, Status::Active));
+
+    at(&company, "2026-08-04T09:00:00Z").await;
+    assert!(matches!(company.begin().await.unwrap(), Begun::Ended { .. }));
+    assert_eq!(
+        company.world.aws.queues().length(&company.queue_url).unwrap(),
+        1,
+        "only where something is held"
+    );
+    // Trouble that passes does not put it off to the next day.
+    company.world.aws.faults().plan(|call| (call.service == Service::Sts).then_some(Fault::ServerError));
+    let failed = Cell::new(0);
+    let done = company
+        .drain(|_| {
+            failed.set(failed.get() + 1);
+            if failed.get() == 2 {
+                company.world.aws.faults().clear();
+            }
+            1
+        })
+        .await;
+    assert_eq!((done.len(), failed.get()), (1, 2), "{done:?}");
+    assert_eq!((done[0].1.outcome.disabled.count(), tide.status().await), (1, Status::Inactive), "{done:?}");
+    // The log and the metrics are of this visit: the notice of the first begin was counted then.
+    assert_eq!(done[0].1.outcome.told, 0, "{done:?}");
+    let date = "2026-08-04".parse().unwrap();
+    let of_the_run = company.world.ledger().outcome::<Outcome>(date, &id(PROD)).await.unwrap().unwrap().value;
+    assert_eq!((of_the_run.told, of_the_run.disabled.count(), of_the_run.closed), (1, 1, 0));
+
+    // Once.
+    company.world.aws.calls().restart();
+    at(&company, "2026-08-04T10:00:00Z").await;
+    company.begin().await.unwrap();
+    company.drained().await;
+    assert_eq!((swept(), company.digests().len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hours_that_no_sweep_comes_in_are_told_loudly_after_a_week() {
+    let (tide, company) = due_under_hours("20:00-22:00").await;
+    for day in 4..=10 {
+        at(&company, &format!("2026-08-{day:02}T06:00:00Z")).await;
+        company.day().await;
+        at(&company, &format!("2026-08-{day:02}T09:00:00Z")).await;
+        company.begin().await.unwrap();
+        assert_eq!(company.world.aws.queues().length(&company.queue_url).unwrap(), 0, "it is closed");
+    }
+    let loud = |digest: &String| {
+        digest.contains("a key has been due for 7 days") && digest.contains("nothing is ever")
+    };
+    let digests = company.digests();
+    assert!(digests.iter().all(|digest| digest.contains("disabling is closed")), "{digests:?}");
+    assert_eq!((digests.iter().position(loud), digests.len()), (Some(6), 7), "{digests:?}");
+    assert_eq!(tide.status().await, Status::Active);
+}
+
+/// A company where the one key, in `enforce`, was told of by notices that were confirmed, and is due on 4 August 2026, a
+/// Tuesday, under these hours.
+async fn due_under_hours(hours: &str) -> (Tide, Company) {
+    let mut tide = Tide::new("enforce").await;
+    let days = "weekdays = [\"mon\", \"tue\", \"wed\", \"thu\"]\ntime-zone = \"Europe/Berlin\"";
+    let disabling = format!("[disabling]\nhours = \"{hours}\"\n{days}\n");
+    tide.change_policy(&format!("[modes]\nenforce = [\"{PROD}\"]\n{disabling}")).await;
+    tide.run().await.unwrap();
+    tide.days(90).await;
+    let company = Company::over(tide.world.beside());
+    (tide, company)
+}
+
+async fn at(company: &Company, time: &str) {
+    let left = time.parse::<Timestamp>().unwrap().duration_since(company.world.now());
+    tokio::time::sleep(left.try_into().unwrap()).await;
 }

@@ -109,6 +109,8 @@ pub fn lines_of(outcome: Option<&Outcome>, end: Option<&End>) -> Vec<String> {
 pub struct Kept {
     /// Of each account the latest.
     pub accounts: BTreeMap<AccountId, Latest>,
+    /// How many lines are too late, and left out.
+    pub late: usize,
     /// Lines that cannot be read. What they held is missing.
     pub broken: Vec<BrokenLine>,
 }
@@ -148,8 +150,9 @@ pub struct BrokenLine {
 }
 
 /// Each account's exemptions by the lines of the latest sweep of it. All other lines, as a log has many, are passed
-/// over, and so is what stands before a line's JSON, as `aws logs tail` writes it there.
-pub fn latest_exemptions(text: &str) -> Kept {
+/// over, and so is what stands before a line's JSON, as `aws logs tail` writes it there. Lines of `before` and later are
+/// left out: by then the ledger had forgotten, and copied that.
+pub fn latest_exemptions(text: &str, before: Option<Timestamp>) -> Kept {
     let mut kept = Kept::default();
     for (index, line) in text.lines().enumerate() {
         if !line.contains("\"keytide\":\"exemptions\"") {
@@ -157,6 +160,7 @@ pub fn latest_exemptions(text: &str) -> Kept {
         }
         let json = line.find('{').and_then(|at| line.get(at..)).unwrap_or_default();
         match serde_json::from_str(json.trim_end()) {
+            Ok(Copy::Exemptions { at, .. }) if before.is_some_and(|before| at >= before) => kept.late += 1,
             Ok(Copy::Exemptions { account, at, part, parts, exemptions }) => {
                 let line = Latest { at, exemptions, found: [part].into(), parts };
                 kept.join(account, line);
@@ -222,7 +226,7 @@ mod tests {
         // As `aws logs tail` shows it, and as a message is by itself.
         let tail = format!("2026-06-02T06:00:01.123000+00:00 2026/06/02/[$LATEST]0a1b {late}");
         let text = format!("START RequestId: 1\n{tail}\n{{\"_aws\":{{}}}}\n\n  {early}\n");
-        let found = latest_exemptions(&text);
+        let found = latest_exemptions(&text, None);
         assert_eq!(found.broken, []);
         let (_, latest) = found.accounts.first_key_value().unwrap();
         assert_eq!((found.accounts.len(), latest.at.to_string().as_str()), (1, "2026-06-02T06:00:00Z"));
@@ -232,17 +236,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_ledger_copied_once_it_had_forgotten_is_left_out_and_counted() {
+        let (known, forgotten) =
+            (line("2026-06-01T06:00:00Z", &["AKIA1"]), line("2026-06-02T06:00:00Z", &[]));
+        let before =
+            |at: &str| latest_exemptions(&format!("{known}\n{forgotten}"), Some(at.parse().unwrap()));
+        let found = before("2026-06-02T06:00:00Z");
+        assert_eq!((found.late, found.accounts[&account()].exemptions.len()), (1, 1));
+        let found = before("2026-06-02T06:00:01Z");
+        assert_eq!((found.late, found.accounts[&account()].exemptions.len()), (0, 0));
+        assert_eq!(before("2026-06-01T06:00:00Z").accounts.len(), 0);
+    }
+
+    #[test]
     fn a_line_of_before_there_were_parts_is_whole() {
         let old = line("2026-06-02T06:00:00Z", &["AKIA2"]).replace("\"part\":1,\"parts\":1,", "");
         assert!(!old.contains("part"), "{old}");
-        assert_eq!(latest_exemptions(&old).accounts[&account()].missing(), None);
+        assert_eq!(latest_exemptions(&old, None).accounts[&account()].missing(), None);
     }
 
     #[test]
     fn a_line_that_was_cut_is_named_with_its_account_and_the_others_hold() {
         let whole = line("2026-06-01T06:00:00Z", &["AKIA1"]);
         let cut = &whole[..whole.len() / 2];
-        let found = latest_exemptions(&format!("{whole}\n{cut}\n"));
+        let found = latest_exemptions(&format!("{whole}\n{cut}\n"), None);
         assert_eq!(found.accounts[&account()].exemptions.len(), 1);
         let broken: Vec<_> = found.broken.iter().map(|one| (one.number, one.account.clone())).collect();
         assert_eq!(broken, [(2, Some(account()))]);
@@ -259,16 +276,16 @@ mod tests {
         assert!(lines.len() > 1);
         for line in &lines {
             assert!(line.len() <= LONGEST_LINE_BYTES, "{}", line.len());
-            assert_eq!(latest_exemptions(line).broken, [], "each is whole by itself");
+            assert_eq!(latest_exemptions(line, None).broken, [], "each is whole by itself");
         }
         // In whatever order, beside those of an earlier sweep, and one of them twice.
         let earlier = line("2026-06-01T06:00:00Z", &["AKIA1"]);
         let mut text: Vec<&str> = lines.iter().rev().map(String::as_str).collect();
         text.extend([earlier.as_str(), lines[0].as_str()]);
-        let found = latest_exemptions(&text.join("\n"));
+        let found = latest_exemptions(&text.join("\n"), None);
         assert_eq!(found.accounts[&account()].missing(), None);
         assert_eq!(found.accounts[&account()].exemptions, all);
-        let without = latest_exemptions(&lines[1..].join("\n"));
+        let without = latest_exemptions(&lines[1..].join("\n"), None);
         assert_eq!(without.accounts[&account()].missing(), Some((1, lines.len())));
         // None is a line, too: nobody was exempt.
         assert_eq!(Copy::of_exemptions(&account(), at, &BTreeMap::new()).len(), 1);

@@ -169,7 +169,8 @@ impl Decide {
     ) -> Result<Decision, DecideError> {
         for _ in 0..TRIES {
             let over = self.ledger.exemption(account, key_id).await?.map_or(0, |known| known.version);
-            if let Some(taken) = self.exempt_over(over, (account, key_id), (until, reason), now).await? {
+            let exemption = decision::exemption(reason, &self.author, until, now)?;
+            if let Some(taken) = self.exempt_over(over, (account, key_id), exemption, now).await? {
                 return Ok(taken);
             }
         }
@@ -180,10 +181,9 @@ impl Decide {
         &self,
         over_version: u64,
         (account, key_id): (&AccountId, &str),
-        (until, reason): (Timestamp, &str),
+        exemption: Exemption,
         now: Timestamp,
     ) -> Result<Option<Decision>, DecideError> {
-        let exemption = decision::exemption(reason, &self.author, until, now)?;
         let key = self.key(account, key_id).await?;
         let user = match key.holder.subject.user() {
             Some(user) if !key.is_closed() => user.to_owned(),
@@ -216,13 +216,32 @@ impl Decide {
             let known = self.ledger.exemption(account, key_id).await?;
             let good_for = decision::put_back(was, known.as_ref().map(|known| &known.value), now);
             let PutBack::Until(until) = good_for else { return Ok(good_for) };
+            if self.is_gone(account, key_id, was.granted_at).await? {
+                return Ok(PutBack::Gone);
+            }
             let over = known.map_or(0, |known| known.version);
-            let taken = self.exempt_over(over, (account, key_id), (until, &was.reason), now).await?;
+            let exemption = decision::as_put_back(was, until, &self.author)?;
+            let taken = self.exempt_over(over, (account, key_id), exemption, now).await?;
             if taken.is_some() {
                 return Ok(good_for);
             }
         }
         Err(changing("the exemption"))
+    }
+
+    /// Whether a key that was there at that time is deleted: the ledger says so, or does not know the key though
+    /// everybody in the account was listed since.
+    async fn is_gone(
+        &self,
+        account: &AccountId,
+        key_id: &str,
+        was_there: Timestamp,
+    ) -> Result<bool, DecideError> {
+        if let Some(key) = self.ledger.key(account, key_id).await? {
+            return Ok(key.value.is_closed());
+        }
+        let listed_all_at = self.ledger.account(account).await?.value.listed_all_at;
+        Ok(listed_all_at.is_some_and(|at| at > was_there))
     }
 
     /// Ends a key's exemption now. It stays in the ledger as one that ended: its end begins the key's arming

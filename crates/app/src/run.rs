@@ -28,7 +28,7 @@ use keytide_core::{
     cloudtrail::Subject,
     delivery::Ending,
     key::Key,
-    lifecycle::{utc_date, whole_days},
+    lifecycle::{Exemption, utc_date, whole_days},
     plan::{FindingKind, SweepPlan, treatment_of},
     policy::Policy,
 };
@@ -48,9 +48,11 @@ use crate::{
     sweep::{Sweep, SweepError, Swept},
 };
 
-/// A `begin` so soon after the last run's beginning is about that run, whatever the UTC date: schedules lie
-/// hours apart, runs a day.
+/// A `begin` so soon after the beginning of a run that has not ended is about that run, whatever the UTC date:
+/// schedules lie hours apart, runs a day.
 const SAME_RUN: SignedDuration = SignedDuration::from_hours(12);
+/// So soon after it, it is about one that has ended, too: it repeats, or is the day's second.
+const SAME_RUN_ENDED: SignedDuration = SignedDuration::from_hours(6);
 /// Not before does a `begin` end a run: two schedulers at once are no reason to call accounts silent.
 const MAY_END_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// How long putting the accounts on the queue may take, before somebody else does it.
@@ -265,9 +267,7 @@ impl<P: Post> Runs<P> {
         let now = invocation.now();
         let runs = self.ledger.latest_runs(OWING).await.map_err(BeginError::Failed)?;
         let latest = runs.first().cloned();
-        let present = latest.as_ref().filter(|latest| {
-            latest.value.date == utc_date(now) || now.duration_since(latest.value.began_at) < SAME_RUN
-        });
+        let present = latest.as_ref().filter(|latest| is_about(&latest.value, now));
         let run = if let Some(run) = present {
             run.clone()
         } else {
@@ -284,17 +284,19 @@ impl<P: Post> Runs<P> {
         if run.value.digest_at.is_none() && now.duration_since(run.value.began_at) < MAY_END_AFTER {
             return Ok(Begun::UnderWay { date });
         }
-        self.take_up_what_was_approved(&run.value).await.map_err(BeginError::Failed)?;
+        self.take_up_what_was_held(&run.value, now).await.map_err(BeginError::Failed)?;
         let end = self.end(run, invocation).await.map_err(BeginError::Failed)?;
         Ok(Begun::Ended { date, end })
     }
 
-    /// Puts the accounts on the queue again in which a plan was approved that a cap had held.
-    async fn take_up_what_was_approved(&self, run: &Run) -> Result<(), Failure> {
+    /// Puts the accounts on the queue again in which more may be disabled than when they were swept: a plan was
+    /// approved that a cap had held, or the hours are open that were closed.
+    async fn take_up_what_was_held(&self, run: &Run, now: Timestamp) -> Result<(), Failure> {
         let outcomes: Vec<Outcome> = self.ledger.outcomes(run.date).await?;
+        let policy = policy_in_force(&self.ledger).await;
         let mut bodies = Vec::new();
-        for held in outcomes.iter().filter(|outcome| outcome.is_final && outcome.over_cap > 0) {
-            if self.is_approved_since(&held.account, held.at).await? {
+        for held in outcomes.iter().filter(|outcome| outcome.is_final) {
+            if self.may_go_on(held, &policy, now).await? {
                 bodies.push(task(run.date, &held.account)?);
             }
         }
@@ -302,6 +304,23 @@ impl<P: Post> Runs<P> {
             Some(unsent) => Err(unsent.failure),
             None => Ok(()),
         }
+    }
+
+    /// Whether something of what was held in an account may be disabled by now.
+    async fn may_go_on(
+        &self,
+        held: &Outcome,
+        policy: &Result<Policy, PolicyFailure>,
+        now: Timestamp,
+    ) -> Result<bool, Failure> {
+        if held.closed > 0 {
+            match policy {
+                Ok(policy) if policy.disabling_open(now).is_ok() => return Ok(true),
+                Ok(_) | Err(PolicyFailure::Unreadable { .. }) => {}
+                Err(PolicyFailure::Ledger(failure)) => return Err(failure.clone()),
+            }
+        }
+        Ok(held.over_cap > 0 && self.is_approved_since(&held.account, held.at).await?)
     }
 
     async fn is_approved_since(&self, account: &AccountId, at: Timestamp) -> Result<bool, Failure> {
@@ -407,12 +426,14 @@ impl<P: Post> Runs<P> {
             let cause = format!("{account} is not among the accounts of the run of {date}: it is not swept");
             return Err(Again::new("not-expected", cause, pause));
         };
+        let mut is_taken_up = false;
         if let Some(Versioned { value: outcome, .. }) = known.map_err(ledger)?
             && outcome.is_final
-            && (outcome.over_cap == 0
-                || !self.is_approved_since(account, outcome.at).await.map_err(ledger)?)
         {
-            return self.finish(outcome, true, *date, invocation).await;
+            is_taken_up = self.may_go_on(&outcome, &policy, invocation.now()).await.map_err(ledger)?;
+            if !is_taken_up {
+                return self.finish(outcome, true, *date, invocation).await;
+            }
         }
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
         let (outcome, may_mend) = match policy {
@@ -441,15 +462,43 @@ impl<P: Post> Runs<P> {
                 }
             }
         };
-        let outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
-        if !outcome.is_final {
-            let first_trouble =
-                outcome.undelivered.rows.first().map(|(key_id, cause)| format!("{key_id}: {cause}"));
-            let cause = outcome.failed.clone().or(first_trouble).unwrap_or_default();
-            let after = TROUBLE_PAUSE * outcome.tries;
+        // What was held and could not be taken up is come back for as well, though the run is done with the account.
+        let is_held_on = is_taken_up && may_mend && outcome.has_troubles();
+        let cause = outcome.first_trouble();
+        let of_this_visit = is_taken_up.then(|| outcome.clone());
+        let mut outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
+        if !outcome.was_read {
+            outcome.exemptions = self.exemptions_that_hold(account, invocation.now()).await;
+        }
+        if !outcome.is_final || (is_held_on && visit < MOST_TRIES) {
+            let after = if is_held_on { pause } else { TROUBLE_PAUSE * outcome.tries };
             return Err(Again { outcome: Some(Box::new(outcome)), ..Again::new("troubles", cause, after) });
         }
-        self.finish(outcome, false, *date, invocation).await
+        if is_held_on {
+            tracing::error!(%account, cause, "what was held could not be taken up: it is for the next run");
+        }
+        // What the run did before in an account that is taken up was told, and counted, when it was done with it.
+        let told = match of_this_visit {
+            Some(visit) => Outcome { swept_at: outcome.swept_at, is_final: true, ..visit },
+            None => outcome,
+        };
+        self.finish(told, false, *date, invocation).await
+    }
+
+    /// The exemptions of an account that could not be looked at, for the copy of them: they stand in the ledger all the
+    /// same. `None` where the ledger does not answer, or nobody has accepted it.
+    async fn exemptions_that_hold(
+        &self,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Option<BTreeMap<String, Exemption>> {
+        let acceptance = self.ledger.acceptance().await.ok()?;
+        if acceptance.unaccepted.is_some() {
+            return None;
+        }
+        let mut exemptions = self.ledger.exemptions(account).await.ok()?;
+        exemptions.retain(|_, exemption| exemption.ends(now) > now);
+        Some(exemptions)
     }
 
     /// What came of a sweep, and the one summary where it was the account's first.
@@ -650,6 +699,13 @@ impl<P: Post> Runs<P> {
     }
 }
 
+/// Whether a `begin` of now is about this run, the latest. One of another date that has ended, and did not begin just
+/// before, is over: it must not stand in the way of the next day's, hours after it was begun by hand.
+fn is_about(run: &Run, now: Timestamp) -> bool {
+    let same = if run.digest_at.is_some() { SAME_RUN_ENDED } else { SAME_RUN };
+    run.date == utc_date(now) || now.duration_since(run.began_at) < same
+}
+
 fn task(run: Date, account: &AccountId) -> Result<String, Failure> {
     let task = Task::Account { run, account: account.clone() };
     serde_json::to_string(&task)
@@ -681,5 +737,41 @@ fn baseline_counts(plan: &SweepPlan, keys: &[Key], policy: &Policy, now: Timesta
         over_age: keys.iter().filter(is_active).filter(is_over_age).count(),
         root: roots.max(root_findings),
         without_owner: keys.iter().filter(has_nobody).count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_begin_is_about_the_latest_run_or_begins_the_next() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let about = |began: &str, ended: bool, now: &str| {
+            let run = Run {
+                date: utc_date(at(began)),
+                began_at: at(began),
+                previous_at: None,
+                expected: BTreeMap::new(),
+                left: BTreeMap::new(),
+                queueing: None,
+                queued_at: None,
+                telling: None,
+                digest_at: ended.then(|| at(began)),
+                totals: BTreeMap::new(),
+            };
+            is_about(&run, at(now))
+        };
+        // A day's second schedule, and one that is repeated.
+        assert!(about("2026-06-02T06:00:00Z", true, "2026-06-02T09:00:00Z"));
+        assert!(about("2026-06-02T00:10:00Z", true, "2026-06-02T23:00:00Z"), "a date has one run");
+        for ended in [true, false] {
+            assert!(about("2026-06-02T23:59:00Z", ended, "2026-06-03T00:01:00Z"), "repeated over midnight");
+            assert!(about("2026-06-02T22:00:00Z", ended, "2026-06-03T01:00:00Z"), "the second over midnight");
+            assert!(!about("2026-06-02T06:00:00Z", ended, "2026-06-03T06:00:00Z"), "the next day's");
+        }
+        // Begun by hand in the evening: it is over in the morning, or the morning's schedule ends it.
+        assert!(!about("2026-06-02T22:00:00Z", true, "2026-06-03T06:00:00Z"));
+        assert!(about("2026-06-02T22:00:00Z", false, "2026-06-03T06:00:00Z"));
     }
 }

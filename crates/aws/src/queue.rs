@@ -167,7 +167,7 @@ impl DeadLetters {
         answer.queue_url.ok_or_else(|| Failure::operators(operation, "the answer has no address"))
     }
 
-    /// Takes what waits, at most so many, and hides it for some minutes.
+    /// Takes what waits, at most so many, and hides it for some minutes. Where that fails on the way, all of it is left.
     pub async fn take(&self, most: usize) -> Result<Vec<Given>, Failure> {
         const OPERATION: &str = "sqs:ReceiveMessage";
         let mut taken = Vec::new();
@@ -183,8 +183,13 @@ impl DeadLetters {
                 .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
                 .send()
                 .await;
-            let received =
-                asked.map_err(|error| Failure::of(OPERATION, &error))?.messages.unwrap_or_default();
+            let received = match asked {
+                Ok(answer) => answer.messages.unwrap_or_default(),
+                Err(error) => {
+                    self.leave(&taken).await;
+                    return Err(Failure::of(OPERATION, &error));
+                }
+            };
             if received.is_empty() {
                 break;
             }

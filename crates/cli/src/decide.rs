@@ -88,13 +88,18 @@ pub(crate) enum ExemptCommand {
     /// Put back the exemptions of a lost ledger, from the sweeper's log
     ///
     /// Every sweep writes the exemptions of its account into the log of the function. The lines of each account's latest
-    /// sweep are gone by; what has ended since is left out, and so is what the ledger knows, though it was taken back
-    /// there. Each exemption is announced, in the name of whoever puts it back.
+    /// sweep are gone by, of those before the loss: before this table's acceptance, if it was accepted, or before the time
+    /// that is given. What has ended since is left out, and so is what the ledger knows, though it was taken back there.
+    /// Each exemption is announced, in the name of whoever puts it back, and lasts no longer for it.
     #[command(after_long_help = lost::RESTORE_EXAMPLES)]
     Restore {
         /// The log's lines; all others in it are passed over
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Only lines from before this time, when the ledger still held what is to be put back: a date, which begins in
+        /// UTC, or a time in RFC 3339. For a table that was accepted all along, and whose content is wrong
+        #[arg(long, value_name = "TIME", value_parser = policy::birth)]
+        before: Option<Timestamp>,
         #[command(flatten)]
         ledger: LedgerArgs,
     },
@@ -264,8 +269,8 @@ pub(crate) async fn exempt(
             let desk = open(&reason.ledger, &environment, now, output).await?;
             told(output, desk.decide().end_exemption(account, key_id, &reason.reason, now).await)
         }
-        ExemptCommand::Restore { file, ledger } => {
-            lost::restore(file, ledger, environment, now, output).await
+        ExemptCommand::Restore { file, before, ledger } => {
+            lost::restore(file, *before, ledger, environment, now, output).await
         }
         ExemptCommand::List { account, ledger } => {
             let desk = open(ledger, &environment, now, output).await?;

@@ -4,20 +4,25 @@
 use std::{collections::BTreeSet, path::Path};
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keytide_app::{
     copy::{Kept, Latest, latest_exemptions},
     decide::policy_in_force,
 };
-use keytide_aws::ledger::LedgerReader;
-use keytide_core::{AccountId, decision::PutBack};
+use keytide_aws::ledger::{Acceptance, LedgerReader};
+use keytide_core::{
+    AccountId,
+    decision::{PutBack, may_be_taken_back},
+    lifecycle::Exemption,
+    plan::Unaccepted,
+};
 
 use crate::{
     Ended, Environment, Trouble,
     args::LedgerArgs,
     confirm::confirmed,
     decide::{Desk, ReasonArgs, failed, list, open, told},
-    output::{Output, shown},
+    output::{Output, counted, shown},
 };
 
 pub(crate) const RESTORE_EXAMPLES: &str = "\
@@ -27,7 +32,8 @@ Example, with the lines of the last three days:
   keytide exempt restore exemptions.log --ledger dynamodb:keytide-ledger
 
 Exits with 1 where something may be missing: a line that cannot be read, an account of the ledger of which there is no \
-line, an exemption that could not be put back. Each is named.";
+line, an exemption that could not be put back; or be too much: one that the ledger holds and that had been taken back by \
+then, as it seems. Each is named.";
 
 /// Going by the ledger again.
 #[derive(Debug, Args)]
@@ -39,9 +45,13 @@ pub(crate) struct AcceptArgs {
     yes: bool,
 }
 
+/// A sweep a day, and some: a copy that was older at the loss leaves a time of which nothing is known.
+const COPY_IS_OLD: SignedDuration = SignedDuration::from_hours(26);
+
 /// Puts back the exemptions that a file of the sweeper's log holds.
 pub(crate) async fn restore(
     file: &Path,
+    before: Option<Timestamp>,
     ledger: &LedgerArgs,
     environment: Environment,
     now: Timestamp,
@@ -50,7 +60,7 @@ pub(crate) async fn restore(
     let name = shown(&file.to_string_lossy(), 300);
     let unusable = |problem: String| Trouble::Usage(format!("{name}: {problem}; nothing was done"));
     let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
-    let Kept { accounts, broken } = latest_exemptions(&text);
+    let Kept { accounts, broken, .. } = latest_exemptions(&text, None);
     for broken in &broken {
         output.remark(&format!("keytide: {name}: {}", shown(&broken.to_string(), 300)));
     }
@@ -60,40 +70,90 @@ pub(crate) async fn restore(
         return Err(unusable(problem.to_owned()));
     }
     let desk = open(ledger, &environment, now, output).await?;
+    let too_late = match before {
+        Some(at) => Some((at, format!("of {at} or later"))),
+        None => {
+            accepted_at(&desk).await?.map(|at| (at, format!("of this table, since its acceptance on {at}")))
+        }
+    };
+    let Kept { accounts, late, .. } = latest_exemptions(&text, too_late.as_ref().map(|(at, _)| *at));
+    if let Some((_, which)) = too_late.filter(|_| late > 0) {
+        let are = if late == 1 { "is" } else { "are" };
+        let lines = counted(late as u64, "line");
+        output.remark(&format!("keytide: {lines} {are} {which}: left out; --before gives another time"));
+    }
     let mut is_part = !broken.is_empty();
-    let known = accounts_of(&desk).await?;
-    for account in known.iter().filter(|account| !accounts.contains_key(account)) {
+    for account in accounts_of(&desk).await?.iter().filter(|account| !accounts.contains_key(account)) {
         is_part = true;
         output.remark(&format!(
-            "keytide: {account}: {name} has no line of it: whatever was exempt there is not put back"
+            "keytide: {account}: {name} has no line of it{}: whatever was exempt there is not put back",
+            if late > 0 { " from before that" } else { "" }
         ));
     }
+    let mut put_back = 0;
     for (account, latest) in &accounts {
-        is_part |= !restore_account(&desk, account, latest, now, output).await;
+        if before.unwrap_or(now).duration_since(latest.at) > COPY_IS_OLD {
+            output.remark(&format!(
+                "keytide: {account}: its latest line is more than {} hours older than {}: what was exempted or taken \
+                 back since then is not known",
+                COPY_IS_OLD.as_hours(),
+                if before.is_some() { "the time given" } else { "now" }
+            ));
+        }
+        let (number, is_whole) = restore_account(&desk, account, latest, now, output).await?;
+        put_back += number;
+        is_part |= !is_whole;
     }
-    output.line("The next sweep tells the channel of each.");
+    if put_back > 0 {
+        output.line("The next sweep tells the channel of each that is exempt again.");
+    }
     Ok(if is_part { Ended::SomeFailed } else { Ended::Done })
 }
 
-/// The accounts of which the ledger has keys, and those that its latest run expected.
-async fn accounts_of(desk: &Desk) -> Result<BTreeSet<AccountId>, Trouble> {
-    let keys = LedgerReader::of(&desk.ledger).all_keys().await.map_err(|failure| failed(&failure))?;
-    let runs = desk.ledger.latest_runs(1).await.map_err(|failure| failed(&failure))?;
-    let expected = runs.into_iter().flat_map(|run| run.value.expected.into_keys());
-    Ok(keys.into_iter().map(|key| key.value.account).chain(expected).collect())
+/// When a person accepted this very table: from then on each sweep copied what it held, and not what was lost.
+async fn accepted_at(desk: &Desk) -> Result<Option<Timestamp>, Trouble> {
+    let Acceptance { at, unaccepted } = desk.ledger.acceptance().await.map_err(|failure| failed(&failure))?;
+    match unaccepted {
+        // A table that keytide made itself was accepted by nobody.
+        None => Ok(at.filter(|at| *at > Timestamp::UNIX_EPOCH)),
+        Some(Unaccepted { table_id: Some(_), .. }) => Ok(None),
+        Some(Unaccepted { table_id: None, why }) => Err(Trouble::Failed(format!(
+            "{}; so which lines are of this table is not known: give --before; nothing was done",
+            shown(&why, 600)
+        ))),
+    }
 }
 
-/// Whether all of it is put back that is to be.
+/// The accounts where a key may be exempt: those of whose keys the ledger has open ones, and those that its latest run
+/// expected and no sweep has seen.
+async fn accounts_of(desk: &Desk) -> Result<BTreeSet<AccountId>, Trouble> {
+    let keys = LedgerReader::of(&desk.ledger).all_keys().await.map_err(|failure| failed(&failure))?;
+    let open = keys.into_iter().map(|key| key.value).filter(|key| !key.is_closed());
+    let mut accounts: BTreeSet<AccountId> = open.map(|key| key.account).collect();
+    let runs = desk.ledger.latest_runs(1).await.map_err(|failure| failed(&failure))?;
+    for account in runs.into_iter().flat_map(|run| run.value.expected.into_keys()) {
+        let record = desk.ledger.account(&account).await.map_err(|failure| failed(&failure))?.value;
+        if record.swept_at.is_none() {
+            accounts.insert(account);
+        }
+    }
+    Ok(accounts)
+}
+
+/// How many exemptions were put back, and whether that is all that was to be.
 async fn restore_account(
     desk: &Desk,
     account: &AccountId,
     latest: &Latest,
     now: Timestamp,
     output: &mut Output,
-) -> bool {
-    output.line(&format!("{account}: as of {}", latest.at));
-    let mut is_whole = true;
-    if let Some((missing, of)) = latest.missing() {
+) -> Result<(usize, bool), Trouble> {
+    let missing = latest.missing();
+    let is_nobody = latest.exemptions.is_empty() && missing.is_none();
+    let nobody = if is_nobody { ": nobody was exempt" } else { "" };
+    output.line(&format!("{account}: as of {}{nobody}", latest.at));
+    let (mut put_back, mut is_whole) = (0, true);
+    if let Some((missing, of)) = missing {
         is_whole = false;
         output.remark(&format!(
             "keytide: {account}: {missing} of the {of} lines of that sweep are missing: what they hold is not put back"
@@ -103,6 +163,7 @@ async fn restore_account(
         let key = shown(key_id, 128);
         match desk.decide().restore_exemption(account, key_id, was, now).await {
             Ok(PutBack::Until(until)) => {
+                put_back += 1;
                 output.line(&format!("  {key}: exempt until {}", until.strftime("%Y-%m-%d")));
             }
             Ok(PutBack::Ended(ended)) if ended == Timestamp::MIN => {
@@ -110,6 +171,9 @@ async fn restore_account(
             }
             Ok(PutBack::Ended(ended)) => {
                 output.line(&format!("  {key}: its exemption ended on {}", ended.strftime("%Y-%m-%d")));
+            }
+            Ok(PutBack::Gone) => {
+                output.line(&format!("  {key}: left out: it is deleted, so there is nothing to exempt"));
             }
             Ok(PutBack::Known) => output.line(&format!(
                 "  {key}: left as it is: the ledger knows this exemption, or a later one, and what became of it"
@@ -120,7 +184,24 @@ async fn restore_account(
             }
         }
     }
-    is_whole
+    if missing.is_none() {
+        let known = LedgerReader::of(&desk.ledger).exemptions(account).await;
+        let known = known.map_err(|failure| failed(&failure))?;
+        let is_doubtful = |exemption: &Exemption| may_be_taken_back(exemption, latest.at, now);
+        for (key_id, _) in known
+            .iter()
+            .filter(|(key_id, exemption)| !latest.exemptions.contains_key(*key_id) && is_doubtful(exemption))
+        {
+            is_whole = false;
+            let key = shown(key_id, 128);
+            output.remark(&format!(
+                "keytide: {key} in {account}: exempt here, and not in the copy of {}: taken back since? `keytide exempt \
+                 remove {key} --account {account} --reason …`",
+                latest.at
+            ));
+        }
+    }
+    Ok((put_back, is_whole))
 }
 
 /// Goes by the ledger where it is now, after showing what it holds of people's decisions.

@@ -234,6 +234,8 @@ pub enum PutBack {
     Until(Timestamp),
     /// It has ended, or was void.
     Ended(Timestamp),
+    /// Its key is deleted, or no longer there.
+    Gone,
     /// The ledger knows this grant, or a later one of that key: whatever became of it, taken back or not, is newer than
     /// the copy.
     Known,
@@ -249,6 +251,20 @@ pub fn put_back(was: &Exemption, known: Option<&Exemption>, now: Timestamp) -> P
     } else {
         PutBack::Until(ends)
     }
+}
+
+/// An exemption of a copy as it is put back, by whoever puts it back. It is still that grant: so its 180 days are counted
+/// from when it was granted, and a copy that knows a later one of that key, or that this was taken back, is not held up
+/// by it.
+pub fn as_put_back(was: &Exemption, until: Timestamp, author: &str) -> Result<Exemption, NotAllowed> {
+    let reason = reason(&was.reason)?;
+    Ok(Exemption { reason, author: author.to_owned(), granted_at: was.granted_at, until })
+}
+
+/// Whether an exemption that is in force is to be asked about, since the whole copy of its account that was made at that
+/// time does not have it: it was granted before, and so perhaps taken back.
+pub fn may_be_taken_back(in_force: &Exemption, copied_at: Timestamp, now: Timestamp) -> bool {
+    in_force.ends(now) > now && in_force.granted_at <= copied_at
 }
 
 #[cfg(test)]

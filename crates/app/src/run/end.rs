@@ -252,6 +252,7 @@ pub(super) fn compose(
         // What was done was done, in whatever account.
         digest.totals.notices += usize::try_from(outcome.told).unwrap_or(usize::MAX);
         digest.calls += outcome.calls;
+        digest.closed_days = digest.closed_days.max(outcome.closed_days);
         gather(&mut digest.disabled, &outcome.disabled, |row| DigestDisabled {
             account: account.clone(),
             key_id: row.key_id.clone(),

@@ -88,6 +88,12 @@ pub struct Outcome {
     /// Of these, by a halt.
     #[serde(default)]
     pub halted: usize,
+    /// Of these, by the policy's hours.
+    #[serde(default)]
+    pub closed: usize,
+    /// For how many days the key of these has been due that waits longest for the hours.
+    #[serde(default)]
+    pub closed_days: u32,
     /// What people should mend.
     pub findings: Rows<FindingRow>,
     /// What will be due.
@@ -96,7 +102,7 @@ pub struct Outcome {
     pub undelivered: Rows<(String, String)>,
     /// Calls to IAM.
     pub calls: u64,
-    /// The exemptions that this very sweep read; they stand in the ledger elsewhere.
+    /// The exemptions that were read in this very visit; they stand in the ledger elsewhere.
     #[serde(skip)]
     pub exemptions: Option<BTreeMap<String, Exemption>>,
 }
@@ -127,6 +133,8 @@ impl Outcome {
             held: Rows::default(),
             over_cap: 0,
             halted: 0,
+            closed: 0,
+            closed_days: 0,
             findings: Rows::default(),
             upcoming: Rows::default(),
             undelivered: Rows::default(),
@@ -193,6 +201,8 @@ impl Outcome {
             disabled: Rows::kept(swept.disabled.iter().map(row).collect()),
             over_cap: held.iter().filter(|held| over_cap(&held.by)).count(),
             halted: held.iter().filter(|held| matches!(held.by, HeldBy::Halt(_))).count(),
+            closed: held.iter().filter(|held| matches!(held.by, HeldBy::Hours(_))).count(),
+            closed_days: plan.closed_days,
             held: Rows::kept(held),
             findings: Rows::kept(plan.findings.iter().cloned().map(FindingRow::from).collect()),
             upcoming: Rows::kept(upcoming),
@@ -211,6 +221,12 @@ impl Outcome {
     /// Whether another try may mend something.
     pub(super) fn has_troubles(&self) -> bool {
         !self.is_whole() || self.undelivered.count() > 0
+    }
+
+    /// The first of what could not be done.
+    pub(super) fn first_trouble(&self) -> String {
+        let of_key = || self.undelivered.rows.first().map(|(key_id, cause)| format!("{key_id}: {cause}"));
+        self.failed.clone().or_else(of_key).unwrap_or_default()
     }
 
     /// Joined to what earlier tries of this run did: what was sent and disabled is counted over all of them.
@@ -234,9 +250,17 @@ impl Outcome {
         };
         // The latest look is the truest; one that saw nothing leaves standing what an earlier one saw.
         if before.is_final || (before.was_read && !self.was_read) {
+            // What the hours held is taken up once; what could not be done then waits for another try.
+            let closed = if self.has_troubles() { before.closed.max(self.closed) } else { self.closed };
             let failed = if before.is_final { before.failed.clone() } else { self.failed };
+            let mut held = before.held.clone();
+            held.rows.retain(|row| sums.disabled.rows.iter().all(|disabled| disabled.key_id != row.key_id));
             return Self {
+                held,
                 failed,
+                closed,
+                // A cap may hold what the hours let go: then an approval is for that.
+                over_cap: before.over_cap.max(self.over_cap),
                 at: self.at,
                 tries: sums.tries,
                 is_final: sums.is_final,
@@ -379,6 +403,7 @@ mod tests {
             account_cap: 2,
             if_refused: Vec::new(),
             held: held.iter().map(held_by).collect(),
+            closed_days: 0,
             root_keys: Vec::new(),
             findings: Vec::new(),
             upcoming: Vec::new(),
@@ -414,6 +439,24 @@ mod tests {
             Outcome { unheard: 0, ..outcome(&swept("2026-06-02T09:31:00Z", long_ago, &[], &[])) },
         );
         assert_eq!(second.after(Some(first)).unheard, 1, "an earlier try of the run found it");
+    }
+
+    #[test]
+    fn what_the_hours_held_is_taken_up_until_it_was_looked_at_and_a_cap_may_hold_it_then() {
+        let held = |by: &[HeldBy]| outcome(&swept("2026-06-02T06:00:00Z", None, by, &[]));
+        let hours = HeldBy::Hours("at nine".to_owned());
+        let first = Outcome { is_final: true, ..held(&[hours.clone(), hours]) };
+        assert_eq!((first.closed, first.over_cap), (2, 0));
+        let unread = Outcome::unread(&first.account, "throttled", first.at);
+        assert_eq!(unread.after(Some(first.clone())).closed, 2, "nothing was seen");
+        let in_part = Outcome { failed: Some("throttled".to_owned()), ..held(&[]) };
+        assert_eq!(in_part.after(Some(first.clone())).closed, 2, "not all was done");
+        let second = held(&[HeldBy::AccountCap { most: 2 }]).after(Some(first));
+        assert_eq!((second.closed, second.over_cap, second.held.count()), (0, 1, 2));
+        let disabled =
+            Swept { disabled: vec![("A".to_owned(), true)], ..swept("2026-06-02T09:00:00Z", None, &[], &[]) };
+        let third = outcome(&disabled).after(Some(second));
+        assert_eq!((third.disabled.count(), third.held.count()), (1, 0), "it is not held any more");
     }
 
     #[test]

@@ -286,6 +286,9 @@ pub struct SweepPlan {
     pub if_refused: Vec<PlannedNotice>,
     /// Disables that something stops.
     pub held: Vec<HeldDisable>,
+    /// For how many days the key has been due that waits longest for the policy's hours; 0 where none does.
+    #[serde(skip)]
+    pub closed_days: u32,
     /// Root's active keys that no event told of, by when they were made or last changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub root_keys: Vec<Timestamp>,
@@ -349,6 +352,7 @@ pub fn plan(state: &AccountState, seen: &Observations, policy: &Policy, now: Tim
         account_cap: 0,
         if_refused: Vec::new(),
         held: Vec::new(),
+        closed_days: 0,
         root_keys: Vec::new(),
         findings: Vec::new(),
         upcoming: Vec::new(),
@@ -566,7 +570,13 @@ fn plan_running(
                     beyond_cap: false,
                 });
             }
-            (_, obstacle) => plan.hold(key, obstacle.unwrap_or(HeldBy::NoLicence)),
+            (_, obstacle) => {
+                if matches!(obstacle, Some(HeldBy::Hours(_))) {
+                    let days = (lifecycle::utc_date(around.now) - clock.disable_on).get_days();
+                    plan.closed_days = plan.closed_days.max(u32::try_from(days).unwrap_or(0));
+                }
+                plan.hold(key, obstacle.unwrap_or(HeldBy::NoLicence));
+            }
         }
     }
     // Who is disabled now is told of that; a key that no listing shows is told of when one does.

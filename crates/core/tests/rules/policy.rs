@@ -451,6 +451,23 @@ fn the_example_says_what_its_comments_say() {
     assert_eq!((contractor.life.disable_day, contractor.life.inactive_days), (30, Some(14)));
 }
 
+/// Every day that the example names, in summer and in winter.
+#[test]
+fn the_examples_hours_are_open_at_one_of_the_hours_at_which_the_example_s_sweep_begins() {
+    let policy = parsed(include_str!("../../../../infra/policy.example.toml"));
+    let deployment = include_str!("../../../../infra/deployment.env.example");
+    let hours = deployment.lines().find_map(|line| line.strip_prefix("SWEEP_HOURS=")).unwrap();
+    for monday in ["2026-01-12", "2026-03-30", "2026-07-13", "2026-10-26"] {
+        for day in 0..4 {
+            let is_open = |hour: &str| {
+                let begin: Timestamp = format!("{monday}T{hour:0>2}:00:00Z").parse().unwrap();
+                policy.disabling_open(begin + SignedDuration::from_hours(24 * day)).is_ok()
+            };
+            assert!(hours.split(',').any(is_open), "{day} days after {monday}");
+        }
+    }
+}
+
 fn hours(hours: &str, weekdays: &str, zone: &str) -> Policy {
     parsed(&format!("[disabling]\nhours = \"{hours}\"\nweekdays = [{weekdays}]\ntime-zone = \"{zone}\""))
 }

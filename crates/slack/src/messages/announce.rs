@@ -35,7 +35,7 @@ pub(super) fn decision(decision: &Decision, accounts: &AccountNames) -> Message 
             approved(account, plan, author, *disables, accounts, *at)
         }
         Decided::Exempted { account, key_id, user, exemption } => {
-            exemption_added(account, key_id, user, exemption, accounts)
+            exemption_added(account, key_id, user, exemption, accounts, *at)
         }
         Decided::ExemptionRemoved { account, key_id, user, exemption, reason } => {
             exemption_removed(account, key_id, user, exemption, (author, reason), accounts, *at)
@@ -129,23 +129,31 @@ pub fn policy_applied(
     .message(Severity::Notice)
 }
 
-/// A key is exempt from now on.
+/// A key is exempt from now on. One whose exemption was granted before that is exempt again: it is put back, in a ledger
+/// that had forgotten it.
 pub fn exemption_added(
     account: &AccountId,
     key_id: &str,
     user: &str,
     exemption: &Exemption,
     accounts: &AccountNames,
+    at: Timestamp,
 ) -> Message {
     let exempted = Exempted { account, key_id, user, exemption, accounts };
-    let until = day_and_distance(utc_date(exemption.until), utc_date(exemption.granted_at));
+    let until = day_and_distance(utc_date(exemption.until), utc_date(at));
+    let is_put_back = exemption.granted_at < at;
+    let (title, by_whom, did) = if is_put_back {
+        ("Exemption put back", "Put back by", " put back the exemption of ")
+    } else {
+        ("Access key exempted", "Granted by", " exempted ")
+    };
     let sentence = by(&exemption.author)
-        .say(" exempted ")
+        .say(did)
         .then(exempted.key())
         .say(" from being disabled until ")
         .word(&until)
         .then(because(&exemption.reason));
-    exempted.message("Access key exempted", sentence, if_unknown())
+    exempted.message(title, by_whom, sentence, if_unknown())
 }
 
 /// A key is not exempt any more, before its exemption ended by itself.
@@ -169,7 +177,7 @@ pub fn exemption_removed(
         .say(" once it is old enough, ")
         .then(sweep::notice_and_dates())
         .say("; it is disabled where the account is in enforce.");
-    exempted.message("Exemption taken back", sentence, next)
+    exempted.message("Exemption taken back", "Granted or put back by", sentence, next)
 }
 
 /// An exemption, and the key that it is of.
@@ -191,7 +199,7 @@ impl Exempted<'_> {
             .then(words::account(self.accounts, self.account))
     }
 
-    fn message(&self, what: &'static str, sentence: Markup, next: Markup) -> Message {
+    fn message(&self, what: &'static str, by_whom: &'static str, sentence: Markup, next: Markup) -> Message {
         let Self { account, key_id, user, exemption, accounts } = self;
         Draft {
             title: format!(
@@ -203,7 +211,7 @@ impl Exempted<'_> {
             sentence,
             fields: vec![
                 field("Key id", Markup::new().code(key_id, KEY_ID)),
-                field("Granted by", by(&exemption.author)),
+                field(by_whom, by(&exemption.author)),
                 field("Granted on", Markup::new().word(&words::when(exemption.granted_at))),
                 field("Until", Markup::new().word(&words::when(exemption.until))),
                 field("Reason", Markup::new().code(&exemption.reason, LONG)),

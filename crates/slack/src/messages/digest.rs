@@ -18,6 +18,8 @@ use crate::{blocks::Message, text::Markup};
 
 /// Characters of a policy's hash that are shown.
 const SHORT_HASH: usize = 12;
+/// Hours repeat after a week: a key that has waited that long may wait for ever.
+const MOST_CLOSED_DAYS: u32 = 7;
 /// Characters of a cause, in a row.
 const CAUSE: usize = 160;
 
@@ -110,6 +112,8 @@ pub struct Digest {
     pub held: Listed<(AccountId, HeldDisable)>,
     /// Messages about keys that could not be delivered, and why.
     pub undelivered: Listed<(AccountId, String, String)>,
+    /// For how many days the key has been due that waits longest for the policy's hours.
+    pub closed_days: u32,
     /// What people should mend.
     pub findings: Listed<(AccountId, Finding)>,
     /// What will be due within 14 days.
@@ -165,7 +169,7 @@ pub fn digest(digest: &Digest, accounts: &AccountNames, now: Timestamp) -> Messa
     Draft {
         title: format!("Sweep of {}: {}", sweep::day(digest.date, today), verdict(digest)),
         sentence: summary(digest),
-        next: digest.unaccepted.iter().map(|why| accept(why)).collect(),
+        next: digest.unaccepted.iter().map(|why| accept(why)).chain(never_open(digest)).collect(),
         fields: totals(digest),
         lists: lists(digest, accounts, today),
         fine_print,
@@ -182,6 +186,19 @@ fn accept(why: &str) -> Markup {
         .code(why, LONG)
         .say(". Once its exemptions and the policy are what they should be: ")
         .code("keytide ledger accept --reason …", NAME)
+}
+
+/// That no sweep may come while disabling is open, and what to do.
+fn never_open(digest: &Digest) -> Option<Markup> {
+    let days = Some(digest.closed_days).filter(|days| *days >= MOST_CLOSED_DAYS)?;
+    let whole = Markup::new()
+        .bold("Held by the policy's hours:")
+        .say(" a key has been due for ")
+        .then(counted(usize::try_from(days).unwrap_or(usize::MAX), "day", "days"))
+        .say(". Where neither of the two hours at which a day's sweep begins (")
+        .code("SWEEP_HOURS", NAME)
+        .say(", in UTC) lies within them, in summer and in winter, nothing is ever disabled.");
+    Some(whole)
 }
 
 fn verdict(digest: &Digest) -> String {

@@ -138,7 +138,7 @@ fn announcements(texts: &[String]) -> Vec<Message> {
         Exemption { reason: texts[0].clone(), author: texts[1].clone(), granted_at: now(), until: now() };
     vec![
         policy_applied(&texts[1], Some(&texts[2]), &texts[3], texts, now()),
-        exemption_added(&prod(), &texts[2], &texts[3], &exemption, &accounts()),
+        exemption_added(&prod(), &texts[2], &texts[3], &exemption, &accounts(), now()),
         exemption_removed(
             &prod(),
             &texts[2],

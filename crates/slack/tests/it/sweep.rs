@@ -354,6 +354,7 @@ fn busy_digest() -> Digest {
             held(HeldBy::Clock),
         ]
         .into(),
+        closed_days: 9,
         undelivered: vec![(prod(), "AKIAEXAMPLEALICE0001".to_owned(), "channel_not_found".to_owned())].into(),
         findings: vec![
             finding(FindingKind::NoSlackId),
@@ -402,8 +403,13 @@ golden!(announced_policy, {
 golden!(announced_first_policy, policy_applied(BRUNO, None, PLAN, &[], now()));
 golden!(
     announced_exemption,
-    exemption_added(&prod(), "AKIAEXAMPLEALICE0001", "alice", &exemption(), &accounts())
+    exemption_added(&prod(), "AKIAEXAMPLEALICE0001", "alice", &exemption(), &accounts(), now())
 );
+golden!(announced_exemption_put_back, {
+    let granted_at = now().checked_sub(jiff::SignedDuration::from_hours(20 * 24)).unwrap();
+    let exemption = Exemption { granted_at, ..exemption() };
+    exemption_added(&prod(), "AKIAEXAMPLEALICE0001", "alice", &exemption, &accounts(), now())
+});
 golden!(announced_exemption_taken_back, {
     exemption_removed(
         &prod(),
