@@ -316,17 +316,14 @@ fn the_alarms(deployed: &Deployed) {
         let alarm = deployed.properties(id);
         let text = |name: &str| alarm[name].as_str().unwrap_or_else(|| panic!("{id}: {name}")).to_owned();
         let dimensions = alarm["Dimensions"].as_array().cloned().unwrap_or_default();
-        let of = dimensions
-            .iter()
-            .map(|one| format!(" of {}", one["Value"].as_str().unwrap()))
-            .collect::<String>();
-        let (what, period) = match alarm["Metrics"].as_array() {
-            // `the_query` holds it.
-            Some(metrics) => ("a query".to_owned(), metrics[0]["Period"].clone()),
-            None => {
-                let (namespace, metric) = (text("Namespace"), text("MetricName"));
-                (format!("{} of {namespace} {metric}{of}", text("Statistic")), alarm["Period"].clone())
-            }
+        let of: Vec<&str> = dimensions.iter().map(|one| one["Value"].as_str().unwrap()).collect();
+        // What the query is, `the_query` holds.
+        let (what, period) = if let Some(metrics) = alarm["Metrics"].as_array() {
+            ("a query".to_owned(), metrics[0]["Period"].clone())
+        } else {
+            let (namespace, metric) = (text("Namespace"), text("MetricName"));
+            let of = if of.is_empty() { String::new() } else { format!(" of {}", of.join(" of ")) };
+            (format!("{} of {namespace} {metric}{of}", text("Statistic")), alarm["Period"].clone())
         };
         assert_eq!(text("ComparisonOperator"), "GreaterThanThreshold", "{id}");
         let times = &alarm["EvaluationPeriods"];
