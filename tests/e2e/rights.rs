@@ -45,7 +45,16 @@ const CALLED: [(&str, &[&str]); 7] = [
         ],
     ),
     ("halt", &["dynamodb:BatchGetItem", "dynamodb:TransactWriteItems"]),
-    ("exempt", &["dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:TransactWriteItems"]),
+    (
+        "exempt",
+        &[
+            "dynamodb:BatchGetItem",
+            "dynamodb:DescribeTable",
+            "dynamodb:Query",
+            "dynamodb:Scan",
+            "dynamodb:TransactWriteItems",
+        ],
+    ),
     (
         "accept",
         &[
