@@ -185,6 +185,9 @@ pub struct Done {
     pub outcome: Outcome,
     /// Whether that was so before: the message was a repetition.
     pub was_done: bool,
+    /// Whether the run was done with it before, and something that was held in it could be taken up: the outcome is of
+    /// this visit alone.
+    pub is_taken_up: bool,
     /// The run's end, where this was its last account.
     pub end: Option<End>,
 }
@@ -203,13 +206,23 @@ pub struct Again {
     pub is_passing: bool,
     /// What came of the account so far.
     pub outcome: Option<Box<Outcome>>,
+    /// As of [`Done`].
+    pub is_taken_up: bool,
     /// The run's end, where that is what did not come off.
     pub end: Option<End>,
 }
 
 impl Again {
     fn new(word: &'static str, cause: impl Into<String>, after: Duration) -> Self {
-        Self { word, cause: cause.into(), after, is_passing: false, outcome: None, end: None }
+        Self {
+            word,
+            cause: cause.into(),
+            after,
+            is_passing: false,
+            outcome: None,
+            is_taken_up: false,
+            end: None,
+        }
     }
 
     fn passing(word: &'static str, cause: impl Into<String>, after: Duration) -> Self {
@@ -284,21 +297,27 @@ impl<P: Post> Runs<P> {
         if run.value.digest_at.is_none() && now.duration_since(run.value.began_at) < MAY_END_AFTER {
             return Ok(Begun::UnderWay { date });
         }
-        self.take_up_what_was_held(&run.value, now).await.map_err(BeginError::Failed)?;
+        // What cannot be taken up must not keep the digest from being posted.
+        let taken_up = self.take_up_what_was_held(&run, now).await;
         let end = self.end(run, invocation).await.map_err(BeginError::Failed)?;
+        taken_up.map_err(BeginError::Failed)?;
         Ok(Begun::Ended { date, end })
     }
 
     /// Puts the accounts on the queue again in which more may be disabled than when they were swept: a plan was
     /// approved that a cap had held, or the hours are open that were closed.
-    async fn take_up_what_was_held(&self, run: &Run, now: Timestamp) -> Result<(), Failure> {
-        let outcomes: Vec<Outcome> = self.ledger.outcomes(run.date).await?;
+    async fn take_up_what_was_held(&self, run: &Versioned<Run>, now: Timestamp) -> Result<(), Failure> {
+        let date = run.value.date;
+        let outcomes: Vec<Outcome> = self.ledger.outcomes(date).await?;
         let policy = policy_in_force(&self.ledger).await;
         let mut bodies = Vec::new();
         for held in outcomes.iter().filter(|outcome| outcome.is_final) {
             if self.may_go_on(held, &policy, now).await? {
-                bodies.push(task(run.date, &held.account)?);
+                bodies.push(task(date, &held.account)?);
             }
+        }
+        if !bodies.is_empty() && run.value.taken_up_at.is_none() {
+            self.change_run(run.clone(), |run| run.taken_up_at = Some(now)).await?;
         }
         match self.queue.send(&bodies).await.into_iter().next() {
             Some(unsent) => Err(unsent.failure),
@@ -320,7 +339,7 @@ impl<P: Post> Runs<P> {
                 Err(PolicyFailure::Ledger(failure)) => return Err(failure.clone()),
             }
         }
-        Ok(held.over_cap > 0 && self.is_approved_since(&held.account, held.at).await?)
+        Ok(held.over_cap > 0 && self.is_approved_since(&held.account, held.looked_at()).await?)
     }
 
     async fn is_approved_since(&self, account: &AccountId, at: Timestamp) -> Result<bool, Failure> {
@@ -357,6 +376,7 @@ impl<P: Post> Runs<P> {
             left: left.unwrap_or_default(),
             queueing: Some(Lease { by: invocation.session.clone(), until: later(now, QUEUEING) }),
             queued_at: None,
+            taken_up_at: None,
             telling: None,
             digest_at: None,
             totals: BTreeMap::new(),
@@ -466,23 +486,26 @@ impl<P: Post> Runs<P> {
         let is_held_on = is_taken_up && may_mend && outcome.has_troubles();
         let cause = outcome.first_trouble();
         let of_this_visit = is_taken_up.then(|| outcome.clone());
-        let mut outcome = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
-        if !outcome.was_read {
-            outcome.exemptions = self.exemptions_that_hold(account, invocation.now()).await;
+        let joined = self.save_outcome(*date, outcome, may_mend, invocation).await.map_err(ledger)?;
+        let (is_final, tries) = (joined.is_final, joined.tries);
+        // What the run did before in an account that is taken up was told, and counted, when it was done with it.
+        let mut told = match of_this_visit {
+            Some(visit) => Outcome { swept_at: joined.swept_at, is_final: true, ..visit },
+            None => joined,
+        };
+        if !told.was_read {
+            told.exemptions = self.exemptions_that_hold(account, invocation.now()).await;
         }
-        if !outcome.is_final || (is_held_on && visit < MOST_TRIES) {
-            let after = if is_held_on { pause } else { TROUBLE_PAUSE * outcome.tries };
-            return Err(Again { outcome: Some(Box::new(outcome)), ..Again::new("troubles", cause, after) });
+        if !is_final || (is_held_on && visit < MOST_TRIES) {
+            let after = if is_held_on { pause } else { TROUBLE_PAUSE * tries };
+            let again = Again::new("troubles", cause, after);
+            return Err(Again { outcome: Some(Box::new(told)), is_taken_up, ..again });
         }
         if is_held_on {
             tracing::error!(%account, cause, "what was held could not be taken up: it is for the next run");
         }
-        // What the run did before in an account that is taken up was told, and counted, when it was done with it.
-        let told = match of_this_visit {
-            Some(visit) => Outcome { swept_at: outcome.swept_at, is_final: true, ..visit },
-            None => outcome,
-        };
-        self.finish(told, false, *date, invocation).await
+        let done = self.finish(told, false, *date, invocation).await?;
+        Ok(Done { is_taken_up, ..done })
     }
 
     /// The exemptions of an account that could not be looked at, for the copy of them: they stand in the ledger all the
@@ -588,11 +611,13 @@ impl<P: Post> Runs<P> {
         let run = self.run_of(date).await.map_err(|failure| again(&failure, TROUBLE_PAUSE))?;
         let is_last = run.value.expected.keys().all(|account| done.contains(account));
         if !is_last || run.value.digest_at.is_some() {
-            return Ok(Done { outcome, was_done, end: None });
+            return Ok(Done { outcome, was_done, is_taken_up: false, end: None });
         }
         let end = self.end(run, invocation).await.map_err(|failure| again(&failure, TROUBLE_PAUSE))?;
         match &end.digest {
-            DigestEnd::Posted | DigestEnd::Already => Ok(Done { outcome, was_done, end: Some(end) }),
+            DigestEnd::Posted | DigestEnd::Already => {
+                Ok(Done { outcome, was_done, is_taken_up: false, end: Some(end) })
+            }
             DigestEnd::Taken { until } => {
                 let left =
                     Duration::try_from(until.duration_since(invocation.now())).unwrap_or(TROUBLE_PAUSE);
@@ -756,6 +781,7 @@ mod tests {
                 left: BTreeMap::new(),
                 queueing: None,
                 queued_at: None,
+                taken_up_at: None,
                 telling: None,
                 digest_at: ended.then(|| at(began)),
                 totals: BTreeMap::new(),

@@ -166,19 +166,24 @@ impl Report {
         if let Some(cause) = self.cause() {
             lines.push(document(at, Some(("Cause", cause)), &[("SweepFailures", "Count", json!(1))]));
         }
-        // Counted once, when the run is done with the account: earlier tries are in it.
-        if let Ended::Done(done) = &self.ended
-            && !done.was_done
-        {
-            let outcome = &done.outcome;
+        // Counted once, when the run is done with the account: earlier tries are in it. Each later visit counts what it did,
+        // and no account.
+        let counted = match &self.ended {
+            Ended::Done(done) if !done.was_done => Some((&done.outcome, done.is_taken_up)),
+            Ended::Again(again) if again.is_taken_up => {
+                again.outcome.as_deref().map(|outcome| (outcome, true))
+            }
+            _ => None,
+        };
+        if let Some((outcome, is_taken_up)) = counted {
             let is_whole = outcome.is_whole();
             let troubles = outcome.undelivered.count() + usize::from(!is_whole);
             lines.push(document(
                 at,
                 None,
                 &[
-                    ("AccountsSwept", "Count", json!(u8::from(is_whole))),
-                    ("AccountsFailed", "Count", json!(u8::from(!is_whole))),
+                    ("AccountsSwept", "Count", json!(u8::from(is_whole && !is_taken_up))),
+                    ("AccountsFailed", "Count", json!(u8::from(!is_whole && !is_taken_up))),
                     ("Notices", "Count", json!(outcome.told)),
                     ("Disables", "Count", json!(outcome.disabled.count())),
                     ("DisablesHeld", "Count", json!(outcome.held.count())),
@@ -373,12 +378,40 @@ mod tests {
             "held": {"rows": [], "beyond": 5}, "over_cap": 3, "halted": 2, "findings": rows, "upcoming": rows,
             "undelivered": rows, "calls": 7,
         });
-        let outcome = serde_json::from_value(outcome).unwrap();
-        let ended = Ended::Done(Box::new(Done { outcome, was_done: false, end: None }));
-        let found = read(&Report { ended, account: None, took: Duration::from_secs(1) }.metrics(at()));
+        let outcome: Outcome = serde_json::from_value(outcome).unwrap();
+        let metrics = |ended| {
+            let report = Report { ended, account: None, took: Duration::from_secs(1) };
+            read(&report.metrics(at()))
+        };
+        let done = |was_done, is_taken_up| {
+            let outcome = outcome.clone();
+            metrics(Ended::Done(Box::new(Done { outcome, was_done, is_taken_up, end: None })))
+        };
+        let found = done(false, false);
         let named =
             ["DisablesHeld", "DisablesOverCap", "DisablesHalted", "KeysUnheard"].map(|name| &found[name]);
         assert_eq!(named, [5, 3, 2, 4]);
+        let accounts = |found: &Map<String, Value>| {
+            ["AccountsSwept", "AccountsFailed"].map(|name| found[name].as_u64().unwrap())
+        };
+        assert_eq!(accounts(&found), [1, 0]);
+        // A later visit counts what it did, though it has to come again; the account was counted.
+        let again = |is_taken_up| {
+            metrics(Ended::Again(Box::new(Again {
+                word: "troubles",
+                cause: "throttled".to_owned(),
+                after: Duration::from_mins(1),
+                is_passing: false,
+                outcome: Some(Box::new(outcome.clone())),
+                is_taken_up,
+                end: None,
+            })))
+        };
+        for later in [done(false, true), again(true)] {
+            assert_eq!((accounts(&later), &later["KeysUnheard"]), ([0, 0], &json!(4)));
+        }
+        assert_eq!(again(false).get("KeysUnheard"), None, "it is in what comes of the next try");
+        assert!(done(true, false).is_empty());
     }
 
     #[test]

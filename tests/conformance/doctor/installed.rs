@@ -102,6 +102,7 @@ impl Installed {
             left: BTreeMap::new(),
             queueing: None,
             queued_at: Some(Self::now()),
+            taken_up_at: None,
             telling: None,
             digest_at: Some(Self::now()),
             totals: BTreeMap::new(),

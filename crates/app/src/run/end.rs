@@ -13,7 +13,7 @@ use keytide_slack::{
     messages::{self, Digest, DigestDisabled, Listed, Totals},
 };
 
-use super::{Outcome, PolicyFailure, Rows, Runs, SENDING, TRIES, later, policy_in_force};
+use super::{DisabledRow, Outcome, PolicyFailure, Rows, Runs, SENDING, TRIES, later, policy_in_force};
 use crate::{Invocation, copy::Copy};
 
 /// So many rows of each kind go into the digest, which shows no more.
@@ -77,7 +77,12 @@ impl<P: Post> Runs<P> {
             Err(PolicyFailure::Unreadable { .. }) => "UNREADABLE".to_owned(),
             Err(PolicyFailure::Ledger(failure)) => return Err(failure),
         };
-        let mut digest = compose(&run.value, &outcomes, previous.as_ref(), policy, invocation.now());
+        // Read only where there may be any.
+        let late: Vec<Outcome> = match previous.as_ref().filter(|previous| previous.taken_up_at.is_some()) {
+            Some(previous) => self.ledger.outcomes(previous.date).await?,
+            None => Vec::new(),
+        };
+        let mut digest = compose(&run.value, &outcomes, previous.as_ref(), &late, policy, invocation.now());
         digest.unaccepted = self.ledger.acceptance().await?.unaccepted.map(|unaccepted| unaccepted.why);
         let oldest_sweep_hours = self.oldest_sweep_hours(&run.value, &outcomes, invocation.now()).await?;
         let halt = self.ledger.halt().await?.map(|found| found.value);
@@ -212,11 +217,12 @@ impl<P: Post> Runs<P> {
     }
 }
 
-/// The digest of a run, of what its accounts came to so far.
+/// The digest of a run, of what its accounts came to so far, and of what was done `late` in those of the run before.
 pub(super) fn compose(
     run: &Run,
     outcomes: &BTreeMap<AccountId, Outcome>,
     previous: Option<&Run>,
+    late: &[Outcome],
     policy: String,
     now: Timestamp,
 ) -> Digest {
@@ -253,13 +259,7 @@ pub(super) fn compose(
         digest.totals.notices += usize::try_from(outcome.told).unwrap_or(usize::MAX);
         digest.calls += outcome.calls;
         digest.closed_days = digest.closed_days.max(outcome.closed_days);
-        gather(&mut digest.disabled, &outcome.disabled, |row| DigestDisabled {
-            account: account.clone(),
-            key_id: row.key_id.clone(),
-            user: row.user.clone(),
-            last_used: row.last_used,
-            is_confirmed: row.is_confirmed,
-        });
+        gather(&mut digest.disabled, &outcome.disabled, |row| disabled_in(account, row));
         gather(&mut digest.held, &outcome.held, |row| (account.clone(), row.clone()));
         gather(&mut digest.findings, &outcome.findings, |row| (account.clone(), row.clone().into()));
         gather(&mut digest.undelivered, &outcome.undelivered, |(key_id, cause)| {
@@ -273,7 +273,24 @@ pub(super) fn compose(
         digest.upcoming.rows.truncate(ROWS);
         digest.upcoming.beyond += too_many;
     }
+    for outcome in late {
+        gather(&mut digest.disabled_late, &outcome.late, |row| disabled_in(&outcome.account, row));
+    }
+    if digest.disabled_late.count() > 0 {
+        // The hours do open for a sweep.
+        digest.closed_days = 0;
+    }
     digest
+}
+
+fn disabled_in(account: &AccountId, row: &DisabledRow) -> DigestDisabled {
+    DigestDisabled {
+        account: account.clone(),
+        key_id: row.key_id.clone(),
+        user: row.user.clone(),
+        last_used: row.last_used,
+        is_confirmed: row.is_confirmed,
+    }
 }
 
 fn totals_of(run: &Run) -> Totals {

@@ -80,6 +80,12 @@ pub struct Outcome {
     pub told: u64,
     /// Keys disabled.
     pub disabled: Rows<DisabledRow>,
+    /// Of these, the ones disabled when the run was done with the account already: the next digest tells of them.
+    #[serde(default)]
+    pub late: Rows<DisabledRow>,
+    /// When the account was last looked at without troubles after the run was done with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<Timestamp>,
     /// Disables that something stopped.
     pub held: Rows<HeldDisable>,
     /// Of these, by a cap.
@@ -130,6 +136,8 @@ impl Outcome {
             unheard: 0,
             told: 0,
             disabled: Rows::default(),
+            late: Rows::default(),
+            looked_at: None,
             held: Rows::default(),
             over_cap: 0,
             halted: 0,
@@ -213,6 +221,11 @@ impl Outcome {
         }
     }
 
+    /// Until when what was approved was carried out: what could not be then is still to be.
+    pub(super) fn looked_at(&self) -> Timestamp {
+        self.looked_at.unwrap_or(self.at)
+    }
+
     /// Whether everything was done that was to be done.
     pub fn is_whole(&self) -> bool {
         self.was_read && self.failed.is_none()
@@ -232,11 +245,6 @@ impl Outcome {
     /// Joined to what earlier tries of this run did: what was sent and disabled is counted over all of them.
     pub(super) fn after(self, before: Option<Self>) -> Self {
         let Some(before) = before else { return self };
-        let mut disabled = before.disabled.rows.clone();
-        disabled.retain(|row| self.disabled.rows.iter().all(|later| later.key_id != row.key_id));
-        disabled.extend(self.disabled.rows.iter().cloned());
-        let beyond = before.disabled.beyond + self.disabled.beyond;
-        let disabled = Rows::kept(disabled);
         let sums = Self {
             tries: before.tries.saturating_add(self.tries),
             is_final: before.is_final || self.is_final,
@@ -245,20 +253,24 @@ impl Outcome {
             new: before.new.max(self.new),
             unheard: before.unheard.max(self.unheard),
             swept_at: before.swept_at.max(self.swept_at),
-            disabled: Rows { beyond: disabled.beyond + beyond, ..disabled },
+            disabled: before.disabled.joined(&self.disabled),
             ..self.clone()
         };
         // The latest look is the truest; one that saw nothing leaves standing what an earlier one saw.
         if before.is_final || (before.was_read && !self.was_read) {
-            // What the hours held is taken up once; what could not be done then waits for another try.
-            let closed = if self.has_troubles() { before.closed.max(self.closed) } else { self.closed };
+            // What was held is taken up once; what could not be done then waits for another try.
+            let is_done = self.was_read && !self.has_troubles();
+            let closed = if is_done { self.closed } else { before.closed.max(self.closed) };
             let failed = if before.is_final { before.failed.clone() } else { self.failed };
-            let mut held = before.held.clone();
-            held.rows.retain(|row| sums.disabled.rows.iter().all(|disabled| disabled.key_id != row.key_id));
+            let held = if is_done { self.held } else { before.held.clone() };
+            let late = before.late.joined(&self.disabled);
+            let looked_at = if is_done { self.at } else { before.looked_at() };
             return Self {
                 held,
                 failed,
                 closed,
+                late: if before.is_final { late } else { Rows::default() },
+                looked_at: before.is_final.then_some(looked_at),
                 // A cap may hold what the hours let go: then an approval is for that.
                 over_cap: before.over_cap.max(self.over_cap),
                 at: self.at,
@@ -272,6 +284,17 @@ impl Outcome {
             };
         }
         sums
+    }
+}
+
+impl Rows<DisabledRow> {
+    /// These and later ones; of a key the later.
+    fn joined(&self, later: &Self) -> Self {
+        let mut rows = self.rows.clone();
+        rows.retain(|row| later.rows.iter().all(|later| later.key_id != row.key_id));
+        rows.extend(later.rows.iter().cloned());
+        let kept = Self::kept(rows);
+        Self { beyond: kept.beyond + self.beyond + later.beyond, ..kept }
     }
 }
 
@@ -457,6 +480,22 @@ mod tests {
             Swept { disabled: vec![("A".to_owned(), true)], ..swept("2026-06-02T09:00:00Z", None, &[], &[]) };
         let third = outcome(&disabled).after(Some(second));
         assert_eq!((third.disabled.count(), third.held.count()), (1, 0), "it is not held any more");
+        assert_eq!(third.late.count(), 1, "the digest may have been posted by then");
+    }
+
+    #[test]
+    fn what_was_approved_is_to_be_carried_out_until_a_visit_had_no_troubles() {
+        let cap = [HeldBy::AccountCap { most: 2 }];
+        let visit = |at: &str| outcome(&swept(at, None, &cap, &[]));
+        let first = Outcome { is_final: true, ..visit("2026-06-02T06:00:00Z") };
+        assert_eq!(first.looked_at(), first.at);
+        let unread = Outcome::unread(&first.account, "throttled", "2026-06-02T09:00:00Z".parse().unwrap());
+        let in_vain = unread.after(Some(first.clone()));
+        assert_eq!((in_vain.looked_at(), in_vain.over_cap), (first.at, 1));
+        let in_part = Outcome { failed: Some("throttled".to_owned()), ..visit("2026-06-02T09:01:00Z") };
+        assert_eq!(in_part.after(Some(in_vain.clone())).looked_at(), first.at);
+        let done = visit("2026-06-02T09:02:00Z").after(Some(in_vain));
+        assert_eq!(done.looked_at(), done.at);
     }
 
     #[test]

@@ -139,6 +139,9 @@ pub struct Run {
     /// When all its accounts were on the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
+    /// When accounts that it was done with were first put on the queue again, since what was held in them could go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_up_at: Option<Timestamp>,
     /// Who posts its digest now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telling: Option<Lease>,

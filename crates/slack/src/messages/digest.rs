@@ -108,6 +108,8 @@ pub struct Digest {
     pub previous: Option<Totals>,
     /// Keys disabled.
     pub disabled: Listed<DigestDisabled>,
+    /// Keys disabled after the digest before, which did not tell of them: what its run had held could go on.
+    pub disabled_late: Listed<DigestDisabled>,
     /// Disables that something stopped.
     pub held: Listed<(AccountId, HeldDisable)>,
     /// Messages about keys that could not be delivered, and why.
@@ -132,7 +134,8 @@ impl Digest {
     }
 
     fn unconfirmed(&self) -> usize {
-        self.disabled.rows.iter().filter(|disabled| !disabled.is_confirmed).count()
+        let all = self.disabled.rows.iter().chain(&self.disabled_late.rows);
+        all.filter(|disabled| !disabled.is_confirmed).count()
     }
 
     /// What somebody should look at, as counts.
@@ -246,12 +249,11 @@ fn summary(digest: &Digest) -> Markup {
             .fold(whole.say(" To be looked at: ").then(first), |whole, concern| whole.say(", ").then(concern))
             .say(".");
     }
-    whole
-        .say(" Keys disabled: ")
-        .word(&grouped(digest.disabled.count()))
-        .say("; notices sent: ")
-        .word(&grouped(digest.totals.notices))
-        .say(".")
+    whole = whole.say(" Keys disabled: ").word(&grouped(digest.disabled.count()));
+    if digest.disabled_late.count() > 0 {
+        whole = whole.say(", and after the digest before ").word(&grouped(digest.disabled_late.count()));
+    }
+    whole.say("; notices sent: ").word(&grouped(digest.totals.notices)).say(".")
 }
 
 fn totals(digest: &Digest) -> Vec<Markup> {
@@ -296,6 +298,14 @@ fn lists(digest: &Digest, accounts: &AccountNames, today: Date) -> Vec<List> {
         };
         whole.say(" in ").then(at(account))
     };
+    let disabled = |disabled: &DigestDisabled| {
+        let row = whose(&disabled.key_id, Some(&disabled.user), &disabled.account);
+        let row = match disabled.last_used {
+            Some(at) => row.say(", last used on ").word(&sweep::day(utc_date(at), today)),
+            None => row.say(", no use known"),
+        };
+        if disabled.is_confirmed { row } else { row.say(", ").bold("not confirmed").say(" by IAM yet") }
+    };
     let mut upcoming = digest.upcoming.clone();
     upcoming.rows.sort_by(|(left_account, left), (right_account, right)| {
         (left.on, left_account, left).cmp(&(right.on, right_account, right))
@@ -308,14 +318,8 @@ fn lists(digest: &Digest, accounts: &AccountNames, today: Date) -> Vec<List> {
         weighty(digest.undelivered.list("Messages not delivered", |(account, key_id, cause)| {
             whose(key_id, None, account).say(": ").code(cause, CAUSE)
         })),
-        weighty(digest.disabled.list("Disabled", |disabled| {
-            let row = whose(&disabled.key_id, Some(&disabled.user), &disabled.account);
-            let row = match disabled.last_used {
-                Some(at) => row.say(", last used on ").word(&sweep::day(utc_date(at), today)),
-                None => row.say(", no use known"),
-            };
-            if disabled.is_confirmed { row } else { row.say(", ").bold("not confirmed").say(" by IAM yet") }
-        })),
+        weighty(digest.disabled.list("Disabled", disabled)),
+        weighty(digest.disabled_late.list("Disabled after the digest before", disabled)),
         digest.held.list("Held back", |(account, held)| {
             whose(&held.key_id, Some(&held.user), account).say(": ").then(held_by(&held.by))
         }),

@@ -354,6 +354,14 @@ fn busy_digest() -> Digest {
             held(HeldBy::Clock),
         ]
         .into(),
+        disabled_late: vec![DigestDisabled {
+            account: prod(),
+            key_id: "AKIAEXAMPLELATE00001".to_owned(),
+            user: "bruno".to_owned(),
+            last_used: None,
+            is_confirmed: true,
+        }]
+        .into(),
         closed_days: 9,
         undelivered: vec![(prod(), "AKIAEXAMPLEALICE0001".to_owned(), "channel_not_found".to_owned())].into(),
         findings: vec![
