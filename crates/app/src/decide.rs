@@ -22,6 +22,7 @@ use keytide_core::{
     lifecycle::{Exemption, Phase, phase, utc_date},
     plan::{AccountState, HeldBy, SweepPlan, circumstances, obstacle, treatment_of},
     policy::{Mode, Policy},
+    report::REPORT_LIFE,
 };
 
 /// A policy file has so many bytes at most: DynamoDB's items have 400 KB, and it stands in one.
@@ -230,7 +231,7 @@ impl Decide {
     }
 
     /// Whether a key that was there at that time is deleted: the ledger says so, or does not know the key though
-    /// everybody in the account was listed since.
+    /// everybody in the account was listed since, by a credential report that was made since.
     async fn is_gone(
         &self,
         account: &AccountId,
@@ -241,7 +242,7 @@ impl Decide {
             return Ok(key.value.is_closed());
         }
         let listed_all_at = self.ledger.account(account).await?.value.listed_all_at;
-        Ok(listed_all_at.is_some_and(|at| at > was_there))
+        Ok(listed_all_at.is_some_and(|at| at.duration_since(was_there) > REPORT_LIFE))
     }
 
     /// Ends a key's exemption now. It stays in the ledger as one that ended: its end begins the key's arming

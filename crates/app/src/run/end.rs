@@ -315,3 +315,39 @@ fn gather<T, R>(listed: &mut Listed<T>, rows: &Rows<R>, of: impl Fn(&R) -> T) {
     }
     listed.beyond += rows.beyond;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_that_opened_after_the_digest_before_are_not_called_closed_for_ever() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let account: AccountId = "111122223333".parse().unwrap();
+        let run = Run {
+            date: utc_date(at("2026-06-02T06:00:00Z")),
+            began_at: at("2026-06-02T06:00:00Z"),
+            previous_at: None,
+            expected: [(account.clone(), "prod".to_owned())].into(),
+            left: BTreeMap::new(),
+            queueing: None,
+            queued_at: None,
+            taken_up_at: None,
+            telling: None,
+            digest_at: None,
+            totals: BTreeMap::new(),
+        };
+        let now = at("2026-06-02T06:10:00Z");
+        let mut held = Outcome::unread(&account, "", now);
+        (held.closed, held.closed_days) = (1, 9);
+        let closed_days = |late: &[Outcome]| {
+            let outcomes = [(account.clone(), held.clone())].into();
+            let digest = compose(&run, &outcomes, None, late, String::new(), now);
+            (digest.closed_days, digest.disabled_late.count())
+        };
+        let mut before = Outcome::unread(&account, "", at("2026-06-01T09:00:00Z"));
+        assert_eq!(closed_days(&[before.clone()]), (9, 0));
+        before.late.beyond = 2;
+        assert_eq!(closed_days(&[before]), (0, 2));
+    }
+}

@@ -475,7 +475,7 @@ mod tests {
         let in_part = Outcome { failed: Some("throttled".to_owned()), ..held(&[]) };
         assert_eq!(in_part.after(Some(first.clone())).closed, 2, "not all was done");
         let second = held(&[HeldBy::AccountCap { most: 2 }]).after(Some(first));
-        assert_eq!((second.closed, second.over_cap, second.held.count()), (0, 1, 2));
+        assert_eq!((second.closed, second.over_cap, second.held.count()), (0, 1, 1));
         let disabled =
             Swept { disabled: vec![("A".to_owned(), true)], ..swept("2026-06-02T09:00:00Z", None, &[], &[]) };
         let third = outcome(&disabled).after(Some(second));

@@ -553,7 +553,7 @@ fn plan_running(
     }
 
     let mode = plan.mode;
-    let mut is_disabled_now = false;
+    let (mut is_disabled_now, mut waits_for_today) = (false, false);
     if clock.is_past_its_day || clock.licence.is_some() {
         let obstacle = obstacle(clock, around, is_seen, plan.mode, (state, policy));
         match (clock.licence, obstacle) {
@@ -574,13 +574,16 @@ fn plan_running(
                 if matches!(obstacle, Some(HeldBy::Hours(_))) {
                     let days = (lifecycle::utc_date(around.now) - clock.disable_on).get_days();
                     plan.closed_days = plan.closed_days.max(u32::try_from(days).unwrap_or(0));
+                    waits_for_today = clock.licence.is_some() && days <= 0;
                 }
                 plan.hold(key, obstacle.unwrap_or(HeldBy::NoLicence));
             }
         }
     }
     // Who is disabled now is told of that; a key that no listing shows is told of when one does.
-    if let Some(stage) = clock.notice.filter(|_| is_seen) {
+    // And who may be, later on this very day, is not told yet that the key is past it.
+    let is_early = |stage: &Stage| waits_for_today && matches!(stage, Stage::Reminder(_));
+    if let Some(stage) = clock.notice.filter(|stage| is_seen && !is_early(stage)) {
         let is_past = matches!(stage, Stage::Reminder(_)) || clock.age_days >= treatment.life.disable_day;
         let is_again = clock.armed.again.is_some() && is_past;
         let severity = match (is_again || treatment.break_glass, clock.armed.by, stage) {

@@ -279,6 +279,29 @@ fn a_tag_that_reaches_nobody_is_found_unless_the_key_is_closed() {
     assert_eq!(found(&[("key-max-age-days", "soon")], true), []);
 }
 
+/// At 16:00 UTC these hours are over.
+#[test]
+fn a_key_that_the_hours_hold_is_late_from_the_day_after_its_day() {
+    let hours = "[disabling]\nhours = \"08:00-12:00\"\ntime-zone = \"UTC\"\n";
+    let made = |key: Key, rest: &str, now: &str| planned(&account(&[key]), &policy(Mode::Enforce, rest), now);
+    let on_its_day = made(due(), hours, DUE_AT);
+    assert!(matches!(on_its_day.held[0].by, HeldBy::Hours(_)), "{on_its_day}");
+    assert_eq!(
+        (on_its_day.notices.len(), on_its_day.closed_days),
+        (0, 0),
+        "it may be disabled on this very day"
+    );
+    let later = made(due(), hours, "2026-06-03T16:00:00Z");
+    assert!(matches!(the_notice(&later).stage, Stage::Reminder(_)), "{later}");
+    assert_eq!(later.closed_days, 3);
+    // What anything else holds waits for no hours; nor does a key that nothing licenses, of which its day is told.
+    let glass = made(due(), &format!("{hours}{}", break_glass()), "2026-06-03T16:00:00Z");
+    assert_eq!((&glass.held[0].by, glass.closed_days), (&HeldBy::BreakGlass, 0), "{glass}");
+    let mut unlicensed = due();
+    unlicensed.notices[0].mode = Mode::Notify;
+    assert_eq!(made(unlicensed, hours, DUE_AT).notices.len(), 1);
+}
+
 #[test]
 fn a_plan_comes_in_one_order_of_people_causes_and_dates() {
     // By key id zoe comes first; by name, by what holds them and by date it is alice.

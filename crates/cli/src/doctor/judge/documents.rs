@@ -92,9 +92,10 @@ impl<'v> Statement<'v> {
         binding.any(|(_, asked)| asked.iter().all(|asked| is_meant(asked)))
     }
 
-    /// A refusal without any condition: nobody passes, whatever else is granted.
-    fn refuses(&self, action: &str) -> bool {
-        self.is("Deny") && self.0.get("Condition").is_none() && self.covers(action)
+    /// A refusal without any condition: whom it names, or everybody, does not pass, whatever else is granted.
+    fn refuses(&self, action: &str, is_whom: impl Fn(&str) -> bool) -> bool {
+        let names_whom = || self.principals().iter().any(|(_, named)| *named == "*" || is_whom(named));
+        self.is("Deny") && self.0.get("Condition").is_none() && self.covers(action) && names_whom()
     }
 }
 
@@ -105,9 +106,9 @@ fn allowing<'v>(document: &'v Value, actions: &[&str]) -> Vec<Statement<'v>> {
     all
 }
 
-/// Those by which somebody may do it; none at all where the document refuses outright.
-fn granting<'v>(document: &'v Value, action: &str) -> Vec<Statement<'v>> {
-    if Statement::all(document).iter().any(|statement| statement.refuses(action)) {
+/// Those by which somebody may do it; none at all where the document refuses it outright to whoever has to.
+fn granting<'v>(document: &'v Value, action: &str, is_whom: impl Fn(&str) -> bool) -> Vec<Statement<'v>> {
+    if Statement::all(document).iter().any(|statement| statement.refuses(action, &is_whom)) {
         return Vec::new();
     }
     allowing(document, &[action])
@@ -115,8 +116,9 @@ fn granting<'v>(document: &'v Value, action: &str) -> Vec<Statement<'v>> {
 
 /// Whether EventBridge may do this in the name of that rule of this account: a role's trust, or a queue's policy.
 pub(super) fn lets_event_bridge(document: &Value, action: &str, rule_arn: &str, account: &str) -> bool {
-    granting(document, action).iter().any(|statement| {
-        statement.names("Service").iter().any(|service| is_like(service, "events.amazonaws.com"))
+    let is_event_bridge = |named: &str| is_like(named, "events.amazonaws.com");
+    granting(document, action, is_event_bridge).iter().any(|statement| {
+        statement.names("Service").into_iter().any(is_event_bridge)
             && statement.lets("aws:SourceArn", rule_arn)
             && statement.lets("aws:SourceAccount", account)
     })
@@ -163,7 +165,10 @@ fn is_account(principal: &str) -> bool {
 /// nobody else.
 pub(super) fn trust(document: &Value, entry: &Entry<'_>) -> Vec<Fault> {
     let is_of_security = |named: &str| named == "*" || account_of(named) == Some(entry.security);
-    let admitting = granting(document, "sts:AssumeRole");
+    let is_whom = |named: &str| {
+        is_of_security(named) && (is_account(named) || entry.roles.iter().any(|role| role == named))
+    };
+    let admitting = granting(document, "sts:AssumeRole", is_whom);
     let is_shut = |role: &&String| {
         !admitting.iter().any(|statement| {
             let mut named = statement.names("AWS").into_iter();
@@ -218,7 +223,9 @@ pub(super) fn bus(document: &Value, forwarder: &str) -> Vec<Fault> {
         statement.names("AWS").contains(&"*") && statement.lets("aws:PrincipalArn", forwarder)
     };
     let mut faults = Vec::new();
-    if !granting(document, "events:PutEvents").iter().any(for_everybody) {
+    // Which accounts have to pass, no document says.
+    let nobody_by_name = |_: &str| false;
+    if !granting(document, "events:PutEvents", nobody_by_name).iter().any(for_everybody) {
         faults.push(Fault::Shut("lets no forwarder of the organization in".to_owned()));
     }
     // Of which account it is, the organization's condition says.
@@ -498,6 +505,29 @@ mod tests {
         ]});
         let fault = wide_of(&format!("lets in {door} (Federated)"));
         assert!(of_disabler(&document).contains(&fault), "{:?}", of_disabler(&document));
+    }
+
+    /// Whom a refusal names is kept out, and nobody else.
+    #[test]
+    fn a_refusal_shuts_out_whom_it_names() {
+        let mut document = reader();
+        let shut_by = |document: &mut Value, principal: Value| {
+            let refusal = json!({"Effect": "Deny", "Principal": principal, "Action": "sts:AssumeRole"});
+            document["Statement"] = json!([reader()["Statement"][0], refusal]);
+            of_reader(document).iter().filter(|fault| matches!(fault, Fault::Shut(_))).count()
+        };
+        let root = format!("arn:aws:iam::{SECURITY}:root");
+        for (principal, shut) in [
+            (json!({"AWS": "arn:aws:iam::666666666666:root"}), 0),
+            (json!({"Federated": "arn:aws:iam::111122223333:saml-provider/x"}), 0),
+            (json!({"AWS": format!("arn:aws:iam::{SECURITY}:role/administrator")}), 0),
+            (json!({"AWS": root}), 2),
+            (json!({"AWS": SECURITY}), 2),
+            (json!({"AWS": "*"}), 2),
+            (json!("*"), 2),
+        ] {
+            assert_eq!(shut_by(&mut document, principal.clone()), shut, "{principal}");
+        }
     }
 
     #[test]

@@ -150,9 +150,9 @@ pub(in super::super) fn installation(seen: &Installation, now: Timestamp) -> Vec
         found.broken(
             "the secret with Slack's token is not there, or empty",
             format!(
-                "with the bot token (xoxb-…) as the text of token.txt, and the name that SLACK_SECRET_NAME of \
-                 infra/deployment.env gives: `aws secretsmanager create-secret --name {} --secret-string file://token.txt --region \
-                 {REGION}`, or where it is there {}",
+                "with the name that SLACK_SECRET_NAME of infra/deployment.env gives: `aws secretsmanager create-secret --name {} \
+                 --secret-string file:///dev/stdin --region {REGION}`, or where it is there {}; then paste the bot token \
+                 (xoxb-…), press Enter, and Ctrl-D",
                 seen.secret,
                 put_token(&seen.secret)
             ),

@@ -28,8 +28,8 @@ pub(super) fn bot_is(
         found.broken(
             format!("Slack refuses the token: {refused}"),
             format!(
-                "install the app of infra/slack-app.yaml again, and put its new token, as the text of token.txt, into the secret: \
-                 {}; nothing has to be deployed",
+                "install the app of infra/slack-app.yaml again, and put its new token into the secret: {}, then paste it, press \
+                 Enter, and Ctrl-D; nothing has to be deployed",
                 put_token(secret)
             ),
         );
@@ -53,7 +53,7 @@ pub(super) fn bot_is(
 /// The command that puts another token into the secret.
 pub(super) fn put_token(secret: &str) -> String {
     format!(
-        "`aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://token.txt --region {REGION}`"
+        "`aws secretsmanager put-secret-value --secret-id {secret} --secret-string file:///dev/stdin --region {REGION}`"
     )
 }
 
