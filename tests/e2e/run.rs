@@ -438,6 +438,7 @@ async fn an_approval_has_its_account_swept_again_by_the_next_begin() {
     let (ledger, now) = (company.world.ledger(), company.world.now());
     let date = keytide_core::lifecycle::utc_date(now);
     let known = ledger.outcome::<Outcome>(date, &id(PROD)).await.unwrap().unwrap();
+    assert!(known.value.looked_at.is_some(), "when its approvals were read");
     let held = Outcome { over_cap: 1, ..known.value };
     assert!(ledger.save_outcome(date, &id(PROD), &held, known.version, now).await.unwrap());
     company.world.aws.calls().restart();
@@ -587,6 +588,46 @@ async fn a_digest_that_slack_does_not_take_comes_later_and_once() {
     assert_eq!(done.len(), 3);
     assert_eq!(company.digests().len(), 1, "{}", company.world.all_said());
     assert_eq!(company.baselines().len(), 2);
+}
+
+/// The queue of accounts gives a message up when it was received twenty times (`infra/security-account.yaml`).
+#[tokio::test(start_paused = true)]
+async fn the_last_account_s_message_outlasts_a_slack_that_is_down_until_the_second_schedule() {
+    let company = Company::new().await;
+    let began = company.world.now();
+    company.started().await;
+    let (slack, aws) = (company.world.slack.clone(), company.world.aws.clone());
+    let until = began.checked_add(SignedDuration::from_mins(179)).unwrap();
+    slack.set_faults(move |_, _| (aws.now() < until).then_some(SlackFault::Error("service_unavailable")));
+    let done = company.drained().await;
+    let most = done.iter().map(|(_, _, visits)| *visits).max().unwrap();
+    assert!((5..=20).contains(&most), "{most}");
+    assert_eq!(company.digests().len(), 1, "{}", company.world.all_said());
+}
+
+/// What the run made of an account is counted when it is made, also where the digest is still to be posted.
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_digest_cannot_be_posted_is_counted_once() {
+    let company = Company::new().await;
+    company.world.aws.organization().leave(SANDBOX).unwrap();
+    company.started().await;
+    company.drain(|body| usize::from(!body.contains(PROD))).await;
+    let task = Task::Account { run: "2026-05-04".parse().unwrap(), account: id(PROD) };
+    let body = serde_json::to_string(&task).unwrap();
+    // Its credential report is made, and come back for.
+    assert!(!company.take(&body, 1).await.unwrap_err().is_last);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let digests = AtomicUsize::new(0);
+    // The summary of its first sweep comes before.
+    company.world.slack.set_faults(move |_, _| {
+        (digests.fetch_add(1, Ordering::SeqCst) > 0).then_some(SlackFault::Error("service_unavailable"))
+    });
+    let unposted = company.take(&body, 2).await.unwrap_err();
+    assert!(unposted.is_last && unposted.outcome.as_ref().unwrap().is_final, "{unposted:?}");
+    let again = company.take(&body, 3).await.unwrap_err();
+    assert!(!again.is_last, "{again:?}");
+    company.world.slack.set_faults(|_, _| None);
+    assert!(company.take(&body, 4).await.unwrap().was_done);
 }
 
 #[tokio::test(start_paused = true)]
@@ -757,7 +798,7 @@ async fn a_key_that_the_hours_hold_at_the_first_begin_is_disabled_at_the_second(
         company.day().await;
         let digest = company.digests().pop().unwrap();
         assert_eq!(digest.contains("Disabled after the digest before"), told, "{digest}");
-        assert_eq!(digest.contains("and after the digest before 1"), told, "{digest}");
+        assert_eq!(digest.contains("and 1 more after the digest before"), told, "{digest}");
     }
 }
 

@@ -208,6 +208,8 @@ pub struct Again {
     pub outcome: Option<Box<Outcome>>,
     /// As of [`Done`].
     pub is_taken_up: bool,
+    /// Whether the outcome will not be told anew: what there is to count of it, is to be counted now.
+    pub is_last: bool,
     /// The run's end, where that is what did not come off.
     pub end: Option<End>,
 }
@@ -221,6 +223,7 @@ impl Again {
             is_passing: false,
             outcome: None,
             is_taken_up: false,
+            is_last: false,
             end: None,
         }
     }
@@ -434,7 +437,7 @@ impl<P: Post> Runs<P> {
     /// Sweeps the account of one message; `visit` says how often that was received, this time included.
     pub async fn account(&self, task: &Task, visit: u32, invocation: &Invocation) -> Result<Done, Again> {
         let Task::Account { run: date, account } = task;
-        let pause = TROUBLE_PAUSE * visit.clamp(1, 15);
+        let (began, pause) = (invocation.now(), TROUBLE_PAUSE * visit.clamp(1, 15));
         let ledger = |failure: Failure| Again::new("ledger", failure.to_string(), pause);
         let (run, known, policy) = tokio::join!(
             self.run_of(*date),
@@ -452,7 +455,10 @@ impl<P: Post> Runs<P> {
         {
             is_taken_up = self.may_go_on(&outcome, &policy, invocation.now()).await.map_err(ledger)?;
             if !is_taken_up {
-                return self.finish(outcome, true, *date, invocation).await;
+                return self.finish(outcome, true, *date, pause, invocation).await;
+            }
+            if run.value.taken_up_at.is_none() {
+                self.change_run(run.clone(), |run| run.taken_up_at = Some(began)).await.map_err(ledger)?;
             }
         }
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
@@ -482,6 +488,7 @@ impl<P: Post> Runs<P> {
                 }
             }
         };
+        let outcome = Outcome { looked_at: Some(began), ..outcome };
         // What was held and could not be taken up is come back for as well, though the run is done with the account.
         let is_held_on = is_taken_up && may_mend && outcome.has_troubles();
         let cause = outcome.first_trouble();
@@ -499,12 +506,14 @@ impl<P: Post> Runs<P> {
         if !is_final || (is_held_on && visit < MOST_TRIES) {
             let after = if is_held_on { pause } else { TROUBLE_PAUSE * tries };
             let again = Again::new("troubles", cause, after);
-            return Err(Again { outcome: Some(Box::new(told)), is_taken_up, ..again });
+            return Err(Again { outcome: Some(Box::new(told)), is_taken_up, is_last: is_taken_up, ..again });
         }
         if is_held_on {
             tracing::error!(%account, cause, "what was held could not be taken up: it is for the next run");
         }
-        let done = self.finish(told, false, *date, invocation).await?;
+        // By the time the message comes again this outcome is known.
+        let done = self.finish(told, false, *date, pause, invocation).await;
+        let done = done.map_err(|again| Again { is_taken_up, is_last: true, ..again })?;
         Ok(Done { is_taken_up, ..done })
     }
 
@@ -600,6 +609,7 @@ impl<P: Post> Runs<P> {
         outcome: Outcome,
         was_done: bool,
         date: Date,
+        pause: Duration,
         invocation: &Invocation,
     ) -> Result<Done, Again> {
         let again = |cause: &dyn ToString, after| Again {
@@ -626,7 +636,9 @@ impl<P: Post> Runs<P> {
                 Err(waits)
             }
             DigestEnd::Failed { cause, after } => {
-                let after = after.unwrap_or(TROUBLE_PAUSE).max(TROUBLE_PAUSE);
+                // Longer each time: the queue gives a message up that it brought twenty times, and by then the second
+                // schedule should have come.
+                let after = after.unwrap_or_default().max(2 * pause);
                 let mut failed = again(&format!("the digest is still to be posted: {cause}"), after);
                 failed.end = Some(end);
                 Err(failed)

@@ -167,17 +167,18 @@ impl Report {
             lines.push(document(at, Some(("Cause", cause)), &[("SweepFailures", "Count", json!(1))]));
         }
         // Counted once, when the run is done with the account: earlier tries are in it. Each later visit counts what it did,
-        // and no account.
+        // and neither the account nor what waits in it.
         let counted = match &self.ended {
             Ended::Done(done) if !done.was_done => Some((&done.outcome, done.is_taken_up)),
-            Ended::Again(again) if again.is_taken_up => {
-                again.outcome.as_deref().map(|outcome| (outcome, true))
+            Ended::Again(again) if again.is_last => {
+                again.outcome.as_deref().map(|outcome| (outcome, again.is_taken_up))
             }
             _ => None,
         };
         if let Some((outcome, is_taken_up)) = counted {
             let is_whole = outcome.is_whole();
             let troubles = outcome.undelivered.count() + usize::from(!is_whole);
+            let waits = |number: usize| if is_taken_up { 0 } else { number };
             lines.push(document(
                 at,
                 None,
@@ -186,9 +187,9 @@ impl Report {
                     ("AccountsFailed", "Count", json!(u8::from(!is_whole && !is_taken_up))),
                     ("Notices", "Count", json!(outcome.told)),
                     ("Disables", "Count", json!(outcome.disabled.count())),
-                    ("DisablesHeld", "Count", json!(outcome.held.count())),
+                    ("DisablesHeld", "Count", json!(waits(outcome.held.count()))),
                     ("DisablesOverCap", "Count", json!(outcome.over_cap)),
-                    ("DisablesHalted", "Count", json!(outcome.halted)),
+                    ("DisablesHalted", "Count", json!(waits(outcome.halted))),
                     ("KeysUnheard", "Count", json!(outcome.unheard)),
                     ("SweepTroubles", "Count", json!(troubles)),
                     ("IamCalls", "Count", json!(outcome.calls)),
@@ -396,7 +397,7 @@ mod tests {
         };
         assert_eq!(accounts(&found), [1, 0]);
         // A later visit counts what it did, though it has to come again; the account was counted.
-        let again = |is_taken_up| {
+        let again = |is_last, is_taken_up| {
             metrics(Ended::Again(Box::new(Again {
                 word: "troubles",
                 cause: "throttled".to_owned(),
@@ -404,13 +405,18 @@ mod tests {
                 is_passing: false,
                 outcome: Some(Box::new(outcome.clone())),
                 is_taken_up,
+                is_last,
                 end: None,
             })))
         };
-        for later in [done(false, true), again(true)] {
+        for later in [done(false, true), again(true, true)] {
             assert_eq!((accounts(&later), &later["KeysUnheard"]), ([0, 0], &json!(4)));
+            assert_eq!((&later["DisablesHeld"], &later["DisablesOverCap"]), (&json!(0), &json!(3)));
         }
-        assert_eq!(again(false).get("KeysUnheard"), None, "it is in what comes of the next try");
+        assert_eq!(again(false, false).get("KeysUnheard"), None, "it is in what comes of the next try");
+        // The digest could not be posted: when the message comes again its account is known.
+        let unposted = again(true, false);
+        assert_eq!((accounts(&unposted), &unposted["KeysUnheard"]), ([1, 0], &json!(4)));
         assert!(done(true, false).is_empty());
     }
 

@@ -258,8 +258,11 @@ pub(super) fn compose(
         // What was done was done, in whatever account.
         digest.totals.notices += usize::try_from(outcome.told).unwrap_or(usize::MAX);
         digest.calls += outcome.calls;
-        digest.closed_days = digest.closed_days.max(outcome.closed_days);
-        gather(&mut digest.disabled, &outcome.disabled, |row| disabled_in(account, row));
+        if !late.iter().any(|late| late.account == *account && late.late.count() > 0) {
+            // Else the hours do open for a sweep.
+            digest.closed_days = digest.closed_days.max(outcome.closed_days);
+        }
+        gather(&mut digest.disabled, &outcome.disabled_in_time(), |row| disabled_in(account, row));
         gather(&mut digest.held, &outcome.held, |row| (account.clone(), row.clone()));
         gather(&mut digest.findings, &outcome.findings, |row| (account.clone(), row.clone().into()));
         gather(&mut digest.undelivered, &outcome.undelivered, |(key_id, cause)| {
@@ -275,10 +278,6 @@ pub(super) fn compose(
     }
     for outcome in late {
         gather(&mut digest.disabled_late, &outcome.late, |row| disabled_in(&outcome.account, row));
-    }
-    if digest.disabled_late.count() > 0 {
-        // The hours do open for a sweep.
-        digest.closed_days = 0;
     }
     digest
 }
@@ -348,6 +347,23 @@ mod tests {
         let mut before = Outcome::unread(&account, "", at("2026-06-01T09:00:00Z"));
         assert_eq!(closed_days(&[before.clone()]), (9, 0));
         before.late.beyond = 2;
-        assert_eq!(closed_days(&[before]), (0, 2));
+        assert_eq!(closed_days(&[before.clone()]), (0, 2));
+        before.account = "444455556666".parse().unwrap();
+        assert_eq!(closed_days(&[before]), (9, 2), "of another account that says nothing");
+    }
+
+    #[test]
+    fn what_was_disabled_late_is_the_next_digests() {
+        let row = |key_id: &str| DisabledRow {
+            key_id: key_id.to_owned(),
+            user: "alice".to_owned(),
+            last_used: None,
+            is_confirmed: true,
+        };
+        let account: AccountId = "111122223333".parse().unwrap();
+        let mut outcome = Outcome::unread(&account, "", Timestamp::UNIX_EPOCH);
+        outcome.disabled = Rows { rows: vec![row("A"), row("B")], beyond: 3 };
+        outcome.late = Rows { rows: vec![row("B")], beyond: 2 };
+        assert_eq!(outcome.disabled_in_time(), Rows { rows: vec![row("A")], beyond: 1 });
     }
 }

@@ -83,7 +83,7 @@ pub struct Outcome {
     /// Of these, the ones disabled when the run was done with the account already: the next digest tells of them.
     #[serde(default)]
     pub late: Rows<DisabledRow>,
-    /// When the account was last looked at without troubles after the run was done with it.
+    /// When the latest visit without troubles began, or else the first one: which approvals it found, and carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_at: Option<Timestamp>,
     /// Disables that something stopped.
@@ -221,7 +221,14 @@ impl Outcome {
         }
     }
 
-    /// Until when what was approved was carried out: what could not be then is still to be.
+    /// What was disabled before the run was done with it.
+    pub(super) fn disabled_in_time(&self) -> Rows<DisabledRow> {
+        let mut disabled = self.disabled.clone();
+        disabled.rows.retain(|row| self.late.rows.iter().all(|late| late.key_id != row.key_id));
+        Rows { beyond: disabled.beyond.saturating_sub(self.late.beyond), ..disabled }
+    }
+
+    /// Until when what was approved was carried out: what was approved later, or could not be, is still to be.
     pub(super) fn looked_at(&self) -> Timestamp {
         self.looked_at.unwrap_or(self.at)
     }
@@ -245,7 +252,10 @@ impl Outcome {
     /// Joined to what earlier tries of this run did: what was sent and disabled is counted over all of them.
     pub(super) fn after(self, before: Option<Self>) -> Self {
         let Some(before) = before else { return self };
+        let is_done = self.was_read && !self.has_troubles();
+        let looked_at = if is_done { self.looked_at() } else { before.looked_at() };
         let sums = Self {
+            looked_at: Some(looked_at),
             tries: before.tries.saturating_add(self.tries),
             is_final: before.is_final || self.is_final,
             told: before.told.saturating_add(self.told),
@@ -259,18 +269,17 @@ impl Outcome {
         // The latest look is the truest; one that saw nothing leaves standing what an earlier one saw.
         if before.is_final || (before.was_read && !self.was_read) {
             // What was held is taken up once; what could not be done then waits for another try.
-            let is_done = self.was_read && !self.has_troubles();
             let closed = if is_done { self.closed } else { before.closed.max(self.closed) };
             let failed = if before.is_final { before.failed.clone() } else { self.failed };
-            let held = if is_done { self.held } else { before.held.clone() };
+            let mut held = if is_done { self.held.clone() } else { before.held.clone() };
+            held.rows.retain(|row| self.disabled.rows.iter().all(|disabled| disabled.key_id != row.key_id));
             let late = before.late.joined(&self.disabled);
-            let looked_at = if is_done { self.at } else { before.looked_at() };
             return Self {
                 held,
                 failed,
                 closed,
                 late: if before.is_final { late } else { Rows::default() },
-                looked_at: before.is_final.then_some(looked_at),
+                looked_at: sums.looked_at,
                 // A cap may hold what the hours let go: then an approval is for that.
                 over_cap: before.over_cap.max(self.over_cap),
                 at: self.at,
@@ -480,22 +489,39 @@ mod tests {
             Swept { disabled: vec![("A".to_owned(), true)], ..swept("2026-06-02T09:00:00Z", None, &[], &[]) };
         let third = outcome(&disabled).after(Some(second));
         assert_eq!((third.disabled.count(), third.held.count()), (1, 0), "it is not held any more");
+        let in_part = Outcome { failed: Some("throttled".to_owned()), ..outcome(&disabled) };
+        let mut one_of_two = Outcome { is_final: true, ..held(&[HeldBy::Clock, HeldBy::Clock]) };
+        one_of_two.held.rows[1].key_id = "B".to_owned();
+        assert_eq!(
+            in_part.after(Some(one_of_two)).held.count(),
+            1,
+            "nor is it where more is still to be done"
+        );
         assert_eq!(third.late.count(), 1, "the digest may have been posted by then");
     }
 
     #[test]
     fn what_was_approved_is_to_be_carried_out_until_a_visit_had_no_troubles() {
         let cap = [HeldBy::AccountCap { most: 2 }];
-        let visit = |at: &str| outcome(&swept(at, None, &cap, &[]));
+        let visit = |at: &str| {
+            let visit = outcome(&swept(at, None, &cap, &[]));
+            // Slack and IAM took their time.
+            let looked_at = visit.at.checked_sub(SignedDuration::from_mins(9)).unwrap();
+            Outcome { looked_at: Some(looked_at), ..visit }
+        };
         let first = Outcome { is_final: true, ..visit("2026-06-02T06:00:00Z") };
-        assert_eq!(first.looked_at(), first.at);
+        assert!(first.looked_at() < first.at, "what was approved meanwhile is still to be carried out");
         let unread = Outcome::unread(&first.account, "throttled", "2026-06-02T09:00:00Z".parse().unwrap());
         let in_vain = unread.after(Some(first.clone()));
-        assert_eq!((in_vain.looked_at(), in_vain.over_cap), (first.at, 1));
+        assert_eq!((in_vain.looked_at(), in_vain.over_cap), (first.looked_at(), 1));
         let in_part = Outcome { failed: Some("throttled".to_owned()), ..visit("2026-06-02T09:01:00Z") };
-        assert_eq!(in_part.after(Some(in_vain.clone())).looked_at(), first.at);
-        let done = visit("2026-06-02T09:02:00Z").after(Some(in_vain));
-        assert_eq!(done.looked_at(), done.at);
+        assert_eq!(in_part.after(Some(in_vain.clone())).looked_at(), first.looked_at());
+        let last = visit("2026-06-02T09:02:00Z");
+        assert_eq!(last.clone().after(Some(in_vain)).looked_at(), last.looked_at());
+        // Within the run's own tries, too.
+        let tried = Outcome { is_final: false, failed: Some("throttled".to_owned()), ..first.clone() };
+        let unread = Outcome::unread(&first.account, "throttled", "2026-06-02T06:09:00Z".parse().unwrap());
+        assert_eq!(unread.after(Some(tried)).looked_at(), first.looked_at());
     }
 
     #[test]

@@ -251,7 +251,10 @@ fn summary(digest: &Digest) -> Markup {
     }
     whole = whole.say(" Keys disabled: ").word(&grouped(digest.disabled.count()));
     if digest.disabled_late.count() > 0 {
-        whole = whole.say(", and after the digest before ").word(&grouped(digest.disabled_late.count()));
+        whole = whole
+            .say(", and ")
+            .word(&grouped(digest.disabled_late.count()))
+            .say(" more after the digest before");
     }
     whole.say("; notices sent: ").word(&grouped(digest.totals.notices)).say(".")
 }

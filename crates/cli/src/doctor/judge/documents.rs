@@ -165,15 +165,10 @@ fn is_account(principal: &str) -> bool {
 /// nobody else.
 pub(super) fn trust(document: &Value, entry: &Entry<'_>) -> Vec<Fault> {
     let is_of_security = |named: &str| named == "*" || account_of(named) == Some(entry.security);
-    let is_whom = |named: &str| {
-        is_of_security(named) && (is_account(named) || entry.roles.iter().any(|role| role == named))
-    };
-    let admitting = granting(document, "sts:AssumeRole", is_whom);
     let is_shut = |role: &&String| {
-        !admitting.iter().any(|statement| {
-            let mut named = statement.names("AWS").into_iter();
-            named.any(|named| is_of_security(named) && (is_account(named) || named == *role))
-                && statement.lets("aws:PrincipalArn", role)
+        let is_whom = |named: &str| is_of_security(named) && (is_account(named) || named == **role);
+        !granting(document, "sts:AssumeRole", is_whom).iter().any(|statement| {
+            statement.names("AWS").into_iter().any(is_whom) && statement.lets("aws:PrincipalArn", role)
         })
     };
     let mut faults: Vec<Fault> = entry
@@ -521,6 +516,7 @@ mod tests {
             (json!({"AWS": "arn:aws:iam::666666666666:root"}), 0),
             (json!({"Federated": "arn:aws:iam::111122223333:saml-provider/x"}), 0),
             (json!({"AWS": format!("arn:aws:iam::{SECURITY}:role/administrator")}), 0),
+            (json!({"AWS": role("watcher")}), 1),
             (json!({"AWS": root}), 2),
             (json!({"AWS": SECURITY}), 2),
             (json!({"AWS": "*"}), 2),
