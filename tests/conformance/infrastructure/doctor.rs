@@ -56,8 +56,15 @@ fn the_doctors_mends_name_sections_of_the_runbook_and_settings_that_there_are() 
     }
     let known = |name: &String| {
         // Those of the code itself, of SQS and of CloudFormation.
-        let others =
-            ["SWEPT_WITHIN", "TOLD_WITHIN", "CLOCKS_AGREE", "ERROR_CODE", "ERROR_MESSAGE", "REVERT_DRIFT"];
+        let others = [
+            "SWEPT_WITHIN",
+            "TOLD_WITHIN",
+            "MISSED_FOR",
+            "CLOCKS_AGREE",
+            "ERROR_CODE",
+            "ERROR_MESSAGE",
+            "REVERT_DRIFT",
+        ];
         others.contains(&name.as_str()) || settings.contains(&format!("\n{name}="))
     };
     assert!(named.len() >= 6, "{named:?}");
