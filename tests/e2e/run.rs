@@ -217,6 +217,23 @@ impl Company {
         self.drain(|_| 1).await
     }
 
+    /// The same, where nobody can be entered at the first visit; and how many visits there were.
+    async fn drained_after_one_failure(&self) -> (Vec<(String, Done, u32)>, u32) {
+        let faults = self.world.aws.faults();
+        faults.plan(|call| (call.service == Service::Sts).then_some(Fault::ServerError));
+        let visits = Cell::new(0);
+        let done = self
+            .drain(|_| {
+                visits.set(visits.get() + 1);
+                if visits.get() == 2 {
+                    faults.clear();
+                }
+                1
+            })
+            .await;
+        (done, visits.get())
+    }
+
     /// Everything in the channel whose text or blocks hold these words.
     fn said(&self, words: &str) -> Vec<String> {
         let messages = self.world.slack.messages_in(CHANNEL);
@@ -459,18 +476,8 @@ async fn an_approval_has_its_account_swept_again_by_the_next_begin() {
     tokio::time::sleep(HOUR).await;
     // In vain at first.
     company.begin().await.unwrap();
-    let failed = Cell::new(0);
-    company.world.aws.faults().plan(|call| (call.service == Service::Sts).then_some(Fault::ServerError));
-    let done = company
-        .drain(|_| {
-            failed.set(failed.get() + 1);
-            if failed.get() == 2 {
-                company.world.aws.faults().clear();
-            }
-            1
-        })
-        .await;
-    assert!(failed.get() == 2 && done.len() == 1 && !done[0].1.was_done, "{done:?}");
+    let (done, visits) = company.drained_after_one_failure().await;
+    assert!(visits == 2 && done.len() == 1 && !done[0].1.was_done, "{done:?}");
     assert!(swept() > 0);
     company.world.aws.calls().restart();
     tokio::time::sleep(HOUR).await;
@@ -766,18 +773,8 @@ async fn a_key_that_the_hours_hold_at_the_first_begin_is_disabled_at_the_second(
         "only where something is held"
     );
     // Trouble that passes does not put it off to the next day.
-    company.world.aws.faults().plan(|call| (call.service == Service::Sts).then_some(Fault::ServerError));
-    let failed = Cell::new(0);
-    let done = company
-        .drain(|_| {
-            failed.set(failed.get() + 1);
-            if failed.get() == 2 {
-                company.world.aws.faults().clear();
-            }
-            1
-        })
-        .await;
-    assert_eq!((done.len(), failed.get()), (1, 2), "{done:?}");
+    let (done, visits) = company.drained_after_one_failure().await;
+    assert_eq!((done.len(), visits), (1, 2), "{done:?}");
     assert_eq!((done[0].1.outcome.disabled.count(), tide.status().await), (1, Status::Inactive), "{done:?}");
     // The log and the metrics are of this visit: the notice of the first begin was counted then.
     assert_eq!(done[0].1.outcome.told, 0, "{done:?}");

@@ -131,7 +131,9 @@ async fn accounts_of(desk: &Desk) -> Result<BTreeSet<AccountId>, Trouble> {
     let open = keys.into_iter().map(|key| key.value).filter(|key| !key.is_closed());
     let mut accounts: BTreeSet<AccountId> = open.map(|key| key.account).collect();
     let runs = desk.ledger.latest_runs(1).await.map_err(|failure| failed(&failure))?;
-    for account in runs.into_iter().flat_map(|run| run.value.expected.into_keys()) {
+    let expected = runs.into_iter().flat_map(|run| run.value.expected.into_keys());
+    let without_keys: Vec<AccountId> = expected.filter(|account| !accounts.contains(account)).collect();
+    for account in without_keys {
         let record = desk.ledger.account(&account).await.map_err(|failure| failed(&failure))?.value;
         if record.swept_at.is_none() {
             accounts.insert(account);
